@@ -1,0 +1,53 @@
+"""Adversarial autoencoders on TensorFlow and Keras.
+
+The names below are loaded on first use: `import tfaae` and `tfaae --help` do not wait for TensorFlow.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AAE": "tfaae.models",
+    "VAE": "tfaae.models",
+    "LatentModel": "tfaae.models",
+    "Phase": "tfaae.models",
+    "Batch": "tfaae.models",
+    "register": "tfaae.models",
+    "Prior": "tfaae.priors",
+    "Normal": "tfaae.priors",
+    "Uniform": "tfaae.priors",
+    "GaussianMixture": "tfaae.priors",
+    "SwissRoll": "tfaae.priors",
+    "OneHot": "tfaae.priors",
+    "InputError": "tfaae.errors",
+    "load_model": "tfaae.train",
+}
+_MODULES = (
+    "callbacks",
+    "config",
+    "data",
+    "evaluate",
+    "export",
+    "figures",
+    "losses",
+    "metrics",
+    "models",
+    "priors",
+    "train",
+)
+
+__all__ = [*_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"tfaae.{name}")
+    raise AttributeError(f"module 'tfaae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

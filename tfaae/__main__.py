@@ -1,0 +1,5 @@
+"""`python -m tfaae`."""
+
+from tfaae.cli import main
+
+main(prog_name="tfaae")

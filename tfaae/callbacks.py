@@ -1,0 +1,171 @@
+"""Callbacks: checkpoint, stop on a loss that is not finite, learning rates, pictures and the Embedding Projector."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins import projector
+
+from tfaae import figures, metrics
+from tfaae.errors import InputError
+
+EQUILIBRIUM = {"discriminator": 2 * np.log(2), "discriminator_accuracy": 0.5, "generator": np.log(2)}
+PROJECTED = 2500  # a sheet of 50 x 50 thumbnails
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Stops at the first step whose running means are not finite.
+
+    (Keras's TerminateOnNaN looks at a `loss`, which is not there.)
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        for term in self.model.reports:
+            if not np.isfinite(logs[term]):
+                phase = self.model.phase_of.get(term, term)
+                raise InputError(
+                    f"{term} is {float(logs[term])} at step {int(self.model.steps)}, in phase {phase}: stopped; "
+                    f"the last good checkpoint stays. Try a smaller learning rate in optim.{phase}"
+                )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes model, optimizers and seeds to one `.keras` file after every epoch: the old or the new one, never half."""
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path = Path(path)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self) -> bool:
+        """Returns whether it wrote: weights that are not finite leave the last good file in place."""
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            return False
+        partial = self.path.with_name("partial-" + self.path.name)
+        try:
+            self.model.save(partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, self.path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return True
+
+
+class LearningRates(keras.callbacks.Callback):
+    """Adds each phase's learning rate to the logs, before the callbacks that write them.
+
+    (Keras logs that of `model.optimizer`.)
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        for phase, optimizer in self.model.optimizers.items():
+            logs[f"learning_rate/{phase}"] = float(optimizer.learning_rate)
+
+
+class TimeLeft(keras.callbacks.Callback):
+    """One line before an epoch: how long the rest will take, by the epochs so far."""
+
+    def on_train_begin(self, logs=None):
+        self.start = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch:
+            left = (time.monotonic() - self.start) / epoch * (self.params["epochs"] - epoch)
+            print(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left", flush=True)
+
+
+class Equilibrium(keras.callbacks.Callback):
+    """Draws the adversary's equilibrium (2 ln 2, accuracy 0.5, ln 2) into the TensorBoard charts, as one more run."""
+
+    def __init__(self, folder: str | Path):
+        super().__init__()
+        self.folder = str(folder)
+
+    def on_train_begin(self, logs=None):
+        self.levels = {f"epoch_{term}": level for term, level in EQUILIBRIUM.items() if term in self.model.reports}
+        if self.levels:
+            self.writer = tf.summary.create_file_writer(self.folder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.levels:
+            with self.writer.as_default(step=epoch):
+                for tag, level in self.levels.items():
+                    tf.summary.scalar(tag, level)
+
+    def on_train_end(self, logs=None):
+        if self.levels:
+            self.writer.close()
+
+
+class Pictures(keras.callbacks.Callback):
+    """Every few epochs and at the end: figures (PNG, TensorBoard), histograms of codes, the Embedding Projector.
+
+    Args:
+        images, labels: held out from training, `[n, h, w, c]` and `[n]`; the first 2,500 are used.
+        classes: names of the labels.
+        folder: for the PNG files, each the newest of its kind.
+        logs: TensorBoard run folder.
+        every: epochs between two sets.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], *, folder: Path, logs: Path, every: int
+    ):
+        super().__init__()
+        self.images, self.labels, self.classes = images[:PROJECTED], labels[:PROJECTED], classes
+        self.folder, self.logs, self.every = Path(folder), Path(logs), every
+
+    def on_train_begin(self, logs=None):
+        self.writer = tf.summary.create_file_writer(str(self.logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]:
+            self.draw(epoch)
+
+    def draw(self, epoch: int) -> None:
+        codes = metrics.batched(self.model.encode_sample, self.images)
+        drawn = figures.of_model(self.model, self.images, self.labels, self.classes, codes=codes)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.writer.as_default(step=epoch):
+            for name, figure in drawn.items():
+                png = figures.to_png(figure)
+                (self.folder / f"{name}.png").write_bytes(png)
+                tf.summary.image(name, tf.io.decode_png(png, channels=3)[None])
+            for axis in range(min(codes.shape[1], 20)):
+                tf.summary.histogram(f"codes/axis {axis}", codes[:, axis])
+        self.writer.flush()
+        write_projector(self.logs, codes, self.images, [self._name(label) for label in self.labels])
+
+    def on_train_end(self, logs=None):
+        self.writer.close()
+
+    def _name(self, label: int) -> str:
+        return self.classes[label] if 0 <= label < len(self.classes) else "unknown"
+
+
+def write_projector(folder: Path, codes: np.ndarray, images: np.ndarray, names: list[str]) -> None:
+    """What TensorBoard's projector plugin reads: codes and labels as TSV, a sprite of thumbnails, a config.
+
+    Args:
+        folder: a TensorBoard run folder.
+        codes, images: `[n, d]`, `[n, h, w, c]`, n at most a sprite of 8,192 pixels.
+        names: n class names.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savetxt(folder / "codes.tsv", codes, delimiter="\t", fmt="%.6g")
+    lines = ["label\timage", *(f"{name}\t{row}" for row, name in enumerate(names))]
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sheet = tf.image.convert_image_dtype(figures.sprite(images), tf.uint8)
+    (folder / "sprite.png").write_bytes(tf.io.encode_png(sheet).numpy())
+    config: Any = projector.ProjectorConfig()
+    embedding = config.embeddings.add(tensor_name="codes", tensor_path="codes.tsv", metadata_path="metadata.tsv")
+    embedding.sprite.image_path = "sprite.png"
+    embedding.sprite.single_image_dim.extend(reversed(images.shape[1:3]))
+    projector.visualize_embeddings(str(folder), config)

@@ -1,0 +1,199 @@
+"""The command line. TensorFlow is imported inside the commands, so that `--help` answers at once."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfaae.errors import InputError
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+SET = click.option(
+    "--set", "overrides", metavar="KEY.SUB=VALUE", multiple=True, help="Set any key of the config; repeatable."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tfaae")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def main(context: click.Context, debug: bool) -> None:
+    """Adversarial autoencoders on TensorFlow and Keras.
+
+    \b
+    tfaae train aae_mnist_swiss_roll --out runs/roll
+    tensorboard --logdir runs/roll
+    tfaae evaluate runs/roll
+    tfaae sample runs/roll --out samples.png
+    tfaae export runs/roll --to saved_models/roll
+    """
+    context.obj = debug
+
+
+def command(function: Callable) -> Callable:
+    """A subcommand whose errors are one line and exit code 2; `--debug` shows the traceback."""
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except (InputError, OSError) as error:
+            if click.get_current_context().find_root().obj:
+                raise
+            message = " ".join(str(error).split())
+            click.echo(f"error: {message}", err=True)
+            sys.exit(2)
+
+    return main.command()(guarded)
+
+
+@command
+@click.argument("config")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; must be new or empty.")
+@SET
+@click.option("--dry-run", is_flag=True, help="Check everything and print the resolved config; train nothing.")
+def train(config: str, out: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+    """Train the model of CONFIG, a YAML file or a name from `tfaae configs`.
+
+    \b
+    Example: tfaae train aae_digits --out runs/digits --set train.epochs=10
+    """
+    from tfaae import config as configs
+
+    resolved = configs.load(configs.find(config), overrides)
+    _start()
+    from tfaae import data, train
+
+    if dry_run:
+        train.build(resolved, data.load(resolved.data))
+        click.echo(resolved.to_yaml(), nl=False)
+        return
+    try:
+        files = train.run(resolved, out)
+    except KeyboardInterrupt:
+        files = train.Run(out)
+        epochs = train.last_epoch(files)
+        kept = f"{files.checkpoint} keeps what was trained" if files.checkpoint.exists() else "no checkpoint yet"
+        click.echo(f"\nstopped after {epochs} whole epochs; {kept}", err=True)
+        sys.exit(130)
+    click.echo(f"checkpoint   {files.checkpoint}")
+    click.echo(f"figures      {files.figures}")
+    click.echo(f"history      {files.history}")
+    click.echo(f"TensorBoard  tensorboard --logdir {files.folder}")
+
+
+@command
+@RUN
+@SET
+def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
+    """Measure RUN on its test images: print a table, write metrics.json.
+
+    \b
+    Example: tfaae evaluate runs/digits
+    """
+    _start()
+    from tfaae import evaluate, metrics, train
+
+    files, config, model = _load(run, overrides)
+    test = train.load_data(config, model).test
+    values = evaluate.evaluate(model, test)
+    files.metrics.write_text(evaluate.to_json(values), encoding="utf-8")
+    for line in metrics.table(values):
+        click.echo(line)
+    click.echo(f"written to {files.metrics}")
+
+
+@command
+@RUN
+@click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Images to draw.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed, one set of images.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A .png grid, or a .npy array.  [default: RUN/samples.png]"
+)
+def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
+    """Decode draws from the prior of RUN.
+
+    \b
+    Example: tfaae sample runs/digits --count 64 --out samples.png
+    """
+    out = out or run / "samples.png"
+    if out.suffix not in (".png", ".npy"):
+        raise InputError(f"--out takes a .png or a .npy file, got {out}")
+    _start()
+    import numpy as np
+
+    from tfaae import figures, train
+
+    _, _, model = train.load(run)
+    images = model.sample(count, seed=seed).numpy()
+    if out.suffix == ".npy":
+        np.save(out, images)
+    else:
+        out.write_bytes(figures.to_png(figures.samples(images)))
+    click.echo(f"{count} images in {out}")
+
+
+@command
+@RUN
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), required=True, help="The model's folder; a new version in it."
+)
+@SET
+def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
+    """Write RUN as a SavedModel and two .tflite files, verified against the Keras model.
+
+    \b
+    Example: tfaae export runs/digits --to saved_models/digits
+    """
+    _start()
+    from tfaae import evaluate, export, train
+
+    _, config, model = _load(run, overrides)
+    test = train.load_data(config, model).test
+    card = evaluate.card(folder.name, config, model, evaluate.evaluate(model, test))
+    version, differences = export.save(model, folder, test.images[:256], card=card)
+    click.echo(f"SavedModel       {version}")
+    click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
+    click.echo(f"TFLite generator {version / 'generator.tflite'}")
+    worst = max(differences, key=lambda name: differences[name])
+    click.echo(
+        f"verified in a fresh process: largest difference {differences[worst]:.1e} ({worst}), limit {export.LIMIT:g}"
+    )
+
+
+@command
+@click.argument("name", required=False)
+def configs(name: str | None) -> None:
+    """List the configs that come with the package, or print the one called NAME.
+
+    \b
+    Example: tfaae configs aae_mnist
+    """
+    from tfaae import config as configs
+
+    if name:
+        click.echo(configs.find(name).read_text(encoding="utf-8"), nl=False)
+        return
+    paths = sorted(configs.folder().glob("*.yaml"))
+    width = max(len(path.stem) for path in paths)
+    for path in paths:
+        first = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        click.echo(f"{path.stem:<{width}}  {first}")
+
+
+def _load(run: Path, overrides: tuple[str, ...]) -> tuple:
+    """A run's files, its config with overrides, its model."""
+    from tfaae import config as configs
+    from tfaae import train
+
+    files, _, model = train.load(run)
+    return files, configs.load(files.config, overrides), model
+
+
+def _start() -> None:
+    from tfaae.quiet import import_tensorflow
+
+    import_tensorflow()

@@ -1,0 +1,282 @@
+"""Data: named sources -> float32 images in [0, 1] and int32 labels, in batches that (seed, epoch) alone orders."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfaae.config import DataConfig
+from tfaae.errors import InputError, did_you_mean
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
+
+
+class Split(NamedTuple):
+    """Images of one kind."""
+
+    images: np.ndarray  # [n, h, w, c] float32 in [0, 1]
+    labels: np.ndarray  # [n] int32, -1 = unknown
+
+    def take(self, rows: np.ndarray | slice) -> "Split":
+        return Split(self.images[rows], self.labels[rows])
+
+    def __len__(self) -> int:  # of images, not of fields
+        return len(self.images)
+
+
+class Data(NamedTuple):
+    """A data set, split: the test images are for reports alone."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: tuple[str, ...]  # names of the labels; empty where there are none
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+
+class Source(NamedTuple):
+    """What a source delivers before splitting. `test` is None where it has no test set of its own."""
+
+    train: Split
+    test: Split | None
+    classes: tuple[str, ...]
+
+
+def load(config: DataConfig) -> Data:
+    """Reads, resizes, checks and splits a data set.
+
+    Raises:
+        InputError: unknown name, missing or damaged files, pixels or labels out of range, too few images for the
+        splits.
+    """
+    source = SOURCES.get(config.name, _tfds)(config)
+    splits = [split for split in (source.train, source.test) if split is not None]
+    for split in splits:
+        check(split, len(source.classes))
+    splits = [Split(np.asarray(_fit(split.images, config)), split.labels) for split in splits]
+    train, test = splits if source.test is not None else _hold_out(splits[0], config.test or len(splits[0]) // 6)
+    train, validation = _hold_out(train, config.validation)
+    if len(train) < config.batch:
+        raise InputError(
+            f"{len(train)} training images do not fill one batch of {config.batch}; use a smaller data.batch"
+        )
+    return Data(train, validation, test, source.classes)
+
+
+def check(split: Split, classes: int = 0) -> None:
+    """Raises an InputError unless images are `[n, h, w, 1 or 3]`, finite, in [0, 1], and labels -1 to classes - 1."""
+    images, labels = split
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise InputError(f"expected images [n, height, width, 1 or 3] with n above 0, got {list(images.shape)}")
+    if not np.isfinite(images).all():
+        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+        raise InputError(f"{len(bad)} images hold NaN or infinite pixels, the first is image {bad[0]}")
+    low, high = images.min(), images.max()
+    if low < 0 or high > 1:
+        hint = "; divide by 255" if high <= 255 and low >= 0 else ""
+        raise InputError(f"expected pixels in [0, 1], got {low:g} to {high:g}{hint}")
+    if labels.shape != images.shape[:1]:
+        raise InputError(f"expected one label for each of {len(images)} images, got {list(labels.shape)}")
+    top = classes or np.inf
+    if labels.min() < -1 or labels.max() >= top:
+        raise InputError(f"expected labels -1 (unknown) to {top - 1}, got {labels.min()} to {labels.max()}")
+
+
+def batches(split: Split, batch: int, *, seed: int, epochs: int) -> tf.data.Dataset:
+    """(images, labels) for training; (seed, epoch) alone decides the order, so that resuming needs nothing saved.
+
+    Every batch is full: what is left of an epoch's order is dropped, other images each time.
+    """
+    images, labels = tf.constant(split.images), tf.constant(split.labels)  # as numpy, the map would be 100 times slower
+
+    def order(epoch):
+        rows = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=tf.stack([seed, epoch]))
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch, drop_remainder=True)
+
+    rows = tf.data.Dataset.range(epochs, output_type=tf.int32).flat_map(order)
+    return rows.map(lambda at: (tf.gather(images, at), tf.gather(labels, at))).prefetch(tf.data.AUTOTUNE)
+
+
+def in_order(split: Split, batch: int) -> tf.data.Dataset:
+    """(images, labels) for evaluation: every image once, in order."""
+    return tf.data.Dataset.from_tensor_slices(tuple(split)).batch(batch)
+
+
+# === Sources ===
+
+
+def _digits(config: DataConfig) -> Source:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, embedded in that package."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = (digits.images / 16).astype(np.float32)[..., None]
+    return Source(Split(images, digits.target.astype(np.int32)), None, tuple(map(str, range(10))))
+
+
+def _npz(config: DataConfig) -> Source:
+    """A `.npz` file with x_train, y_train, x_test, y_test as Keras keeps them, or images and, perhaps, labels."""
+    path = _existing(config, "a .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path} is not a .npz file of plain arrays: {error}") from None
+    name = "x_train" if "x_train" in arrays else "images"
+    if name not in arrays:
+        raise InputError(f"{path}: expected an array x_train or images, found {sorted(arrays)}")
+    train = from_arrays(arrays[name], arrays.get("y_train", arrays.get("labels")))
+    test = from_arrays(arrays["x_test"], arrays.get("y_test")) if "x_test" in arrays else None
+    return Source(train, test, tuple(map(str, range(train.labels.max() + 1))))
+
+
+def from_arrays(images: np.ndarray, labels: np.ndarray | None = None) -> Split:
+    """A split from uint8 images or floats in [0, 1], `[n, h, w]` or `[n, h, w, c]`; without labels, all are unknown."""
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / 255
+    elif not np.issubdtype(images.dtype, np.floating):
+        raise InputError(f"expected uint8 or float images, got {images.dtype}")
+    images = images[..., None] if images.ndim == 3 else images
+    labels = np.full(len(images), -1) if labels is None else np.asarray(labels).reshape(-1)
+    return Split(images.astype(np.float32, copy=False), labels.astype(np.int32))
+
+
+def _folder(config: DataConfig) -> Source:
+    """A folder of images, grey or RGB. Sub-folders are labels, in the order of their names."""
+    root = _existing(config, "a folder of images")
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise InputError(f"no images under {root}; expected files that end in {', '.join(SUFFIXES)}")
+    classes = sorted({path.parent.name for path in files if path.parent != root})
+    with ThreadPoolExecutor() as pool:
+        read = list(pool.map(lambda path: _read_image(path, config), files))
+    broken = [f"{path} ({reason})" for path, reason in zip(files, read, strict=True) if isinstance(reason, str)]
+    images = [image for image in read if not isinstance(image, str)]
+    if broken:
+        raise InputError(f"{len(broken)} of {len(files)} images cannot be read: {_some(broken)}; mend or remove them")
+    sizes = {image.shape for image in images}
+    if len(sizes) > 1:
+        raise InputError(
+            f"images differ in size or channels: {_some(sorted(map(str, sizes)))}; set data.size and data.channels"
+        )
+    labels = [classes.index(path.parent.name) if path.parent != root else -1 for path in files]
+    return Source(from_arrays(np.stack(images), np.array(labels)), None, tuple(classes))
+
+
+def _read_image(path: Path, config: DataConfig) -> np.ndarray | str:
+    """`[h, w, c]` uint8, cropped to a square and resized as the config says; the reason as a text where that fails."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            channels = config.channels or (1 if file.mode in ("1", "L", "LA", "I", "I;16", "F") else 3)
+            image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+    except Exception as error:  # Pillow raises anything from SyntaxError to struct.error at a damaged file
+        return str(error) or type(error).__name__
+    size = config.size or min(image.size)
+    image = ImageOps.fit(
+        image, (size, size), Image.Resampling.LANCZOS if size < min(image.size) else Image.Resampling.BICUBIC
+    )
+    return np.asarray(image, np.uint8).reshape(size, size, channels)
+
+
+def _tfds(config: DataConfig) -> Source:
+    """Any image data set of tensorflow-datasets that has the features `image` and, perhaps, `label`."""
+    os.environ.setdefault("NO_GCE_CHECK", "true")  # a look-up of a cloud's metadata server, which hangs offline
+    import tensorflow_datasets as tfds
+
+    known = tfds.list_builders(with_community_datasets=False)
+    if config.name not in known:
+        raise InputError(
+            f"unknown data set {config.name!r}{did_you_mean(config.name, [*SOURCES, *known])} "
+            f"(choices: {', '.join(SOURCES)}, or a name of tensorflow-datasets: mnist, fashion_mnist, cifar10, ...)"
+        )
+    builder = tfds.builder(config.name, data_dir=config.data_dir)
+    if not builder.is_prepared():
+        _download(builder, config)
+    features, splits = builder.info.features, builder.info.splits
+    if "image" not in features or "train" not in splits:
+        raise InputError(
+            f"data set {config.name} has no `image` feature or no `train` split: {list(features)}, {list(splits)}"
+        )
+    classes = tuple(features["label"].names) if "label" in features else ()
+    test = _tfds_split(builder, "test", config) if "test" in splits else None
+    return Source(_tfds_split(builder, "train", config), test, classes)
+
+
+def _download(builder, config: DataConfig) -> None:
+    if not config.download:
+        raise InputError(
+            f"data set {config.name} is not prepared in {builder.data_dir_root}; set data.data_dir or TFDS_DATA_DIR "
+            "to the folder that holds it, or let it be downloaded with data.download=true"
+        )
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # whatever the set's own downloader raises when it is offline
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(
+            f"data set {config.name} could not be downloaded to {builder.data_dir_root} "
+            f"({type(error).__name__}: {reason}); "
+            "check the network, or prepare it elsewhere and set data.data_dir"
+        ) from error
+
+
+def _tfds_split(builder, name: str, config: DataConfig) -> Split:
+    """Decoded, cropped and resized in the graph: until then, images of one set may differ in size."""
+
+    def decode(example):
+        image = _fit(tf.image.convert_image_dtype(example["image"], tf.float32), config)
+        return image, tf.cast(example.get("label", -1), tf.int32)
+
+    examples = builder.as_dataset(split=name).map(decode, num_parallel_calls=2, deterministic=True)
+    if None in examples.element_spec[0].shape:
+        raise InputError(f"images of {builder.name} differ in size; set data.size")
+    images, labels = next(examples.batch(builder.info.splits[name].num_examples).as_numpy_iterator())
+    return Split(images, labels)
+
+
+SOURCES: dict[str, Callable[[DataConfig], Source]] = {"digits": _digits, "npz": _npz, "folder": _folder}
+
+
+def _existing(config: DataConfig, what: str) -> Path:
+    if config.path is None:
+        raise InputError(f"data.name {config.name} needs data.path: {what}")
+    path = Path(config.path)
+    if not path.exists():
+        raise InputError(f"data.path {path} does not exist; expected {what}")
+    return path
+
+
+def _fit(images: tf.Tensor, config: DataConfig) -> tf.Tensor:
+    """`[..., h, w, c]` float32 images, cropped to a square and resized, with the channels that the config asks for."""
+    if config.channels == 3 and images.shape[-1] == 1:
+        images = tf.image.grayscale_to_rgb(images)
+    if config.channels == 1 and images.shape[-1] == 3:
+        images = tf.image.rgb_to_grayscale(images)
+    if config.size and tuple(images.shape[-3:-1]) != (config.size, config.size):
+        side = tf.reduce_min(tf.shape(images)[-3:-1])
+        square = tf.image.resize_with_crop_or_pad(images, side, side)
+        images = tf.clip_by_value(tf.image.resize(square, [config.size, config.size], antialias=True), 0, 1)
+    return images
+
+
+def _hold_out(split: Split, count: int) -> tuple[Split, Split]:
+    if count >= len(split):
+        raise InputError(f"cannot hold out {count} of {len(split)} images; use a smaller data.validation or data.test")
+    order = np.random.default_rng(HELD_OUT_SEED).permutation(len(split))
+    return split.take(order[count:]), split.take(order[:count])
+
+
+def _some(texts: list[str], most: int = 5) -> str:
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

@@ -1,0 +1,252 @@
+"""The model frame: a `LatentModel` is a list of phases plus the one `train_step` that plays them in order."""
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfaae import naming
+from tfaae.errors import InputError
+from tfaae.networks import Shape
+from tfaae.posteriors import Posterior
+from tfaae.priors import Prior
+from tfaae.seeds import Seeds, fixed
+
+register = keras.saving.register_keras_serializable(package="tfaae")
+Terms = dict[str, tf.Tensor]
+
+
+class Batch(NamedTuple):
+    """What a phase sees."""
+
+    images: tf.Tensor  # [n, h, w, c] float32 in [0, 1]
+    labels: tf.Tensor  # [n] int32, -1 = unknown
+
+
+class Phase(NamedTuple):
+    """One move of the game: a loss, and the parts that may move against it with an optimizer named like the phase."""
+
+    name: str
+    loss: Callable[[Batch, bool], Terms]  # (batch, training) -> {term: scalar}; their sum is minimised
+    trains: tuple[str, ...]  # names of the model's parts
+
+
+class LatentModel(keras.Model, abc.ABC):
+    """Abstract. A final model writes a constructor that makes its parts, `phases`, and the losses they name.
+
+    Every constructor argument is kept as an attribute of the same name: that is the whole of its config. Models are
+    born built, so `compile` can make every optimizer slot at once, and a `.keras` file holds all of them with the
+    seeds.
+
+    Args:
+        image_shape: (height, width, channels).
+        latent_dim: d, length of a code.
+        seed: fixes the initial weights and every draw; None takes a random one.
+    """
+
+    reports: ClassVar[tuple[str, ...]]  # every number that the phases track, in the order of the progress bar
+    decoder: keras.Model
+    encoder: Posterior
+    prior: Prior
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_dim: int, *, seed: int | None = None, name: str | None = None
+    ):
+        super().__init__(name=name)
+        self.image_shape = check_image_shape(image_shape)
+        if latent_dim < 1:
+            raise InputError(f"latent_dim must be at least 1, got {latent_dim}")
+        self.latent_dim, self.seed = latent_dim, seed
+        self.seeds = Seeds(seed)
+        self.steps = self.add_weight(name="steps", dtype="int64", initializer="zeros", trainable=False)
+        self.trackers = {term: keras.metrics.Mean(name=term) for term in self.reports}
+        self.phase_of: dict[str, str] = {}  # term -> phase, filled when the step is traced
+        self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
+        self.built = True
+
+    @abc.abstractmethod
+    def phases(self) -> tuple[Phase, ...]:
+        """The moves of one training step, in order: the model's table of contents."""
+
+    # === Verbs: all that callbacks, metrics, figures and exports know of a model ===
+
+    def encode(self, images) -> tf.Tensor:
+        """`[n, h, w, c]` images -> `[n, d]` codes, the posterior's mode: no draw."""
+        return self.encoder.mode(tf.convert_to_tensor(images))
+
+    def encode_sample(self, images) -> tf.Tensor:
+        """`[n, h, w, c]` images -> `[n, d]` codes, one draw from the posterior."""
+        return self.encoder(tf.convert_to_tensor(images), training=False)
+
+    def decode(self, codes) -> tf.Tensor:
+        """`[n, d]` codes -> `[n, h, w, c]` images in [0, 1]."""
+        return tf.sigmoid(self.decoder(tf.convert_to_tensor(codes), training=False))
+
+    def sample(self, count, *, seed: int | tf.Tensor | None = None) -> tf.Tensor:
+        """`[count, h, w, c]` images decoded from draws of the prior.
+
+        `seed`: an integer or `[2]` int32; None moves the model's own.
+        """
+        if seed is None:
+            seed = self.seeds.stateless()
+        elif isinstance(seed, int):
+            seed = fixed(seed)
+        return self.decode(self.prior.sample(count, seed=seed))
+
+    def call(self, images, training=False):
+        """Reconstruction: decode(encode(images))."""
+        return self.decode(self.encode(images))
+
+    # === The training step ===
+
+    def train_step(self, data):
+        batch = self.batch(data)
+        # without the dependency, a step that finds the end of the data still moves the seeds: no exact resume
+        with tf.control_dependencies(list(batch)):
+            for phase in self.phases():
+                weights = self.weights_of(phase)
+                with tf.GradientTape() as tape:
+                    terms = self.loss_terms(phase, batch, training=True)
+                    total = tf.add_n(list(terms.values()))
+                self.optimizers[phase.name].apply(tape.gradient(total, weights), weights)
+            self.steps.assign_add(1)
+        return self.report()
+
+    def test_step(self, data):
+        batch = self.batch(data)
+        for phase in self.phases():
+            self.loss_terms(phase, batch, training=False)
+        return self.report()
+
+    def batch(self, data) -> Batch:
+        """Images, or (images, labels), as fit and evaluate hand them on.
+
+        Checks what the graph knows: rank, sizes, type.
+        """
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if tuple(images.shape[1:]) != self.image_shape or not images.dtype.is_floating:
+            raise InputError(
+                f"{type(self).__name__} expects float images [n, *{list(self.image_shape)}] in [0, 1], got "
+                f"{images.dtype.name} {list(images.shape)}; convert them, or build the model with their image_shape"
+            )
+        if labels is None:
+            labels = tf.fill([tf.shape(images)[0]], -1)
+        return Batch(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
+
+    def weights_of(self, phase: Phase) -> list:
+        return [weight for part in phase.trains for weight in getattr(self, part).trainable_variables]
+
+    def track(self, terms: Terms, batch: Batch) -> None:
+        """Adds to the running means; numbers that nobody minimises, an accuracy say, are tracked by the loss itself."""
+        for term, value in terms.items():
+            self.trackers[term].update_state(value, sample_weight=tf.shape(batch.images)[0])
+
+    def report(self) -> Terms:
+        return {term: tracker.result() for term, tracker in self.trackers.items()}
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def loss_terms(self, phase: Phase, batch: Batch, training: bool) -> Terms:
+        terms = phase.loss(batch, training)
+        self.phase_of |= dict.fromkeys(terms, phase.name)
+        self.track(terms, batch)
+        return terms
+
+    # === Compile, config and state ===
+
+    def compile(
+        self,
+        optimizers: dict[str, Any],
+        *,
+        jit_compile: bool = True,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
+        """One optimizer for each phase.
+
+        Args:
+            optimizers: {phase name: whatever `keras.optimizers.get` takes}.
+            jit_compile: XLA. On: 1.4 times faster on a CPU, where Keras's "auto" leaves it off.
+            run_eagerly, steps_per_execution: as in `keras.Model.compile`.
+        Raises:
+            InputError: a phase without optimizer, an optimizer without phase, one object for two phases.
+        """
+        names = [phase.name for phase in self.phases()]
+        if not isinstance(optimizers, dict) or sorted(optimizers) != sorted(names):
+            got = sorted(optimizers) if isinstance(optimizers, dict) else repr(optimizers)
+            raise InputError(f"{type(self).__name__} takes one optimizer for each phase, {names}; got {got}")
+        built = {name: keras.optimizers.get(optimizers[name]) for name in names}
+        if len({id(optimizer) for optimizer in built.values()}) < len(names):
+            raise InputError("each phase needs an optimizer of its own: their states differ")
+        super().compile(
+            optimizer=None,
+            jit_compile=jit_compile and not run_eagerly,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+        )
+        self.optimizers = built
+        for phase in self.phases():
+            self.optimizers[phase.name].build(self.weights_of(phase))
+
+    def get_compile_config(self):
+        optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
+        return {
+            "optimizers": optimizers,
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**config)
+
+    def get_config(self):
+        return naming.arguments(self)
+
+    @classmethod
+    def from_config(cls, config):
+        naming.check_arguments(cls.__name__, cls, config)
+        return cls(**config)
+
+    def save_own_variables(self, store):
+        store["steps"] = self.steps.numpy()
+        store["seeds"] = self.seeds.state.numpy()  # Keras leaves a SeedGenerator's state out of its files
+
+    def load_own_variables(self, store):
+        self.steps.assign(store["steps"])
+        self.seeds.state.assign(store["seeds"])
+
+
+def check_image_shape(shape: Any) -> Shape:
+    """(height, width, channels) as a tuple of integers.
+
+    Raises:
+        InputError: unless square, with 1 or 3 channels.
+    """
+    shape = tuple(int(size) for size in shape)
+    if len(shape) != 3 or shape[0] != shape[1] or shape[2] not in (1, 3) or shape[0] < 1:
+        raise InputError(f"image_shape must be (size, size, 1 or 3), got {shape}")
+    return shape
+
+
+def check_prior(prior: Prior, latent_dim: int) -> Prior:
+    """The prior, if its codes have length `latent_dim`."""
+    if prior.dim != latent_dim:
+        raise InputError(
+            f"prior {type(prior).__name__} has codes of length {prior.dim}, latent_dim is {latent_dim}; make them equal"
+        )
+    return prior
+
+
+def final_models() -> dict[str, type[LatentModel]]:
+    """Every concrete model that is imported, by name."""
+    found, queue = {}, [LatentModel]
+    while queue:
+        cls = queue.pop()
+        queue += cls.__subclasses__()
+        if abc.ABC not in cls.__bases__ and not cls.__abstractmethods__:
+            found[cls.__name__] = cls
+    return found

@@ -1,0 +1,178 @@
+"""Networks: plain builders that return built functional Keras models.
+
+Encoders and discriminators end in a linear layer, decoders in logits.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import keras
+
+from tfaae.errors import InputError
+from tfaae.seeds import Seeds
+
+Arch = Literal["mlp", "conv"]
+Shape = tuple[int, ...]
+
+
+class Noise(keras.layers.Layer):
+    """Adds N(0, std^2) while training.
+
+    (Keras's GaussianNoise owns its seed, which `.keras` files lose, and stops at std 1.)
+    """
+
+    def __init__(self, std: float, seeds: Seeds):
+        super().__init__()
+        self.std, self.seeds = std, seeds
+
+    def call(self, inputs, training=False):
+        if not training or self.std == 0:
+            return inputs
+        return inputs + keras.random.normal(keras.ops.shape(inputs), stddev=self.std, seed=self.seeds)
+
+
+class Dropout(keras.layers.Layer):
+    """Drops a share `rate` of the inputs while training, drawn from the model's seeds (see `Noise`)."""
+
+    def __init__(self, rate: float, seeds: Seeds):
+        super().__init__()
+        self.rate, self.seeds = rate, seeds
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        return keras.random.dropout(inputs, self.rate, seed=self.seeds)
+
+
+class Builder:
+    """The choices that all layers of one model share.
+
+    Args:
+        seeds: the model's; initial weights, noise and dropout draw from it.
+        arch: `"mlp"` (flattened images, dense layers) or `"conv"` (a convolution of stride 2 for each of `units`).
+        initial_std: weights start from N(0, std^2); None means Glorot's uniform.
+        dropout: share of hidden activations dropped while training, in [0, 1).
+        spectral_norm: Keras's spectral normalisation on every layer of the discriminator (Miyato et al. 2018).
+    """
+
+    def __init__(
+        self,
+        seeds: Seeds,
+        arch: Arch = "mlp",
+        initial_std: float | None = None,
+        dropout: float = 0.0,
+        spectral_norm: bool = False,
+    ):
+        self.seeds, self.arch, self.initial_std = seeds, arch, initial_std
+        self.dropout, self.spectral_norm = dropout, spectral_norm
+
+    def encoder(
+        self, image_shape: Shape, outputs: int, units: Sequence[int], input_noise: float = 0.0, noise_dim: int = 0
+    ) -> keras.Model:
+        """`[n, h, w, c]` images in [0, 1] -> `[n, outputs]`.
+
+        Args:
+            input_noise: standard deviation of the noise added to the images while training.
+            noise_dim: where it is not 0 the network takes `[images, noise]`, noise `[n, noise_dim]` (universal
+            approximator).
+        """
+        image = keras.Input(image_shape, name="images")
+        hidden = Noise(input_noise, self.seeds)(image)
+        if self.arch == "conv":
+            hidden = self._shrink(hidden, image_shape, units, self._plain)
+        hidden = keras.layers.Flatten()(hidden)
+        inputs: list = [image]
+        if noise_dim:
+            inputs.append(keras.Input((noise_dim,), name="posterior_noise"))
+            hidden = keras.layers.Concatenate()([hidden, inputs[1]])
+        # a convolutional trunk is linear in the noise unless a hidden layer follows the concatenation
+        hidden = self._dense(hidden, units if self.arch == "mlp" else [units[-1]] * bool(noise_dim), self._plain)
+        codes = keras.layers.Dense(outputs, kernel_initializer=self._initializer(), name="codes")(hidden)
+        return keras.Model(inputs if noise_dim else image, codes, name="encoder_network")
+
+    def decoder(self, code_dim: int, image_shape: Shape, units: Sequence[int]) -> keras.Model:
+        """`[n, code_dim]` -> `[n, h, w, c]` logits. `units` run from code to image."""
+        code = keras.Input((code_dim,), name="codes")
+        if self.arch == "conv":
+            logits = self._grow(code, image_shape, units)
+        else:
+            hidden = self._dense(code, units, self._plain)
+            pixels = keras.layers.Dense(math.prod(image_shape), kernel_initializer=self._initializer())(hidden)
+            logits = keras.layers.Reshape(image_shape, name="logits")(pixels)
+        return keras.Model(code, logits, name="decoder")
+
+    def discriminator(self, input_shape: Shape, units: Sequence[int]) -> keras.Model:
+        """`[n, d]` codes (or `[n, h, w, c]` images with `arch="conv"`) -> `[n]` logits.
+
+        Never batch-normalised: that is known to stop it learning.
+        """
+        wrap = keras.layers.SpectralNormalization if self.spectral_norm else self._plain
+        inputs = hidden = keras.Input(input_shape, name="inputs")
+        if len(input_shape) == 3:
+            if self.arch == "conv":
+                hidden = self._shrink(hidden, input_shape, units, wrap)
+            hidden = keras.layers.Flatten()(hidden)
+        if len(input_shape) == 1 or self.arch == "mlp":
+            hidden = self._dense(hidden, units, wrap)
+        logit = wrap(keras.layers.Dense(1, kernel_initializer=self._initializer()))(hidden)
+        return keras.Model(inputs, keras.layers.Reshape(())(logit), name="discriminator")
+
+    @staticmethod
+    def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer
+
+    def _initializer(self) -> keras.initializers.Initializer:
+        seed = self.seeds.for_initializer()
+        if self.initial_std is None:
+            return keras.initializers.GlorotUniform(seed=seed)
+        return keras.initializers.RandomNormal(stddev=self.initial_std, seed=seed)
+
+    def _dense(self, hidden, units: Sequence[int], wrap):
+        for width in units:
+            hidden = wrap(keras.layers.Dense(width, "relu", kernel_initializer=self._initializer()))(hidden)
+            hidden = Dropout(self.dropout, self.seeds)(hidden)
+        return hidden
+
+    def _shrink(self, hidden, image_shape: Shape, units: Sequence[int], wrap):
+        halvings(image_shape, units)
+        for filters in units:
+            layer = keras.layers.Conv2D(
+                filters, 4, 2, "same", activation="relu", kernel_initializer=self._initializer()
+            )
+            hidden = Dropout(self.dropout, self.seeds)(wrap(layer)(hidden))
+        return hidden
+
+    def _grow(self, hidden, image_shape: Shape, units: Sequence[int]):
+        *sizes, smallest = halvings(image_shape, units)
+        hidden = keras.layers.Dense(smallest**2 * units[0], "relu", kernel_initializer=self._initializer())(hidden)
+        hidden = keras.layers.Reshape((smallest, smallest, units[0]))(hidden)
+        for filters, size in zip([*units[1:], image_shape[-1]], reversed(sizes), strict=True):
+            last = size == sizes[0]
+            layer = keras.layers.Conv2DTranspose(
+                filters, 4, 2, "same", activation=None if last else "relu", kernel_initializer=self._initializer()
+            )
+            hidden = layer(hidden)
+            surplus = hidden.shape[1] - size  # 1 where an odd size was halved
+            if surplus:
+                hidden = keras.layers.Cropping2D(((0, surplus), (0, surplus)))(hidden)
+            if not last:
+                hidden = Dropout(self.dropout, self.seeds)(hidden)
+        return hidden
+
+
+def halvings(image_shape: Shape, units: Sequence[int]) -> list[int]:
+    """Side of the image before each stride-2 convolution, and after the last: 28 and two units -> [28, 14, 7].
+
+    Raises:
+        InputError: where the image is smaller than 8 pixels, or would shrink below 2.
+    """
+    sizes = [image_shape[0]]
+    for _ in units:
+        sizes.append(math.ceil(sizes[-1] / 2))
+    if image_shape[0] < 8 or sizes[-1] < 2:
+        raise InputError(
+            f"convolutions need images of at least 8 pixels that {len(units)} halvings leave at 2 or more, "
+            f"not {image_shape[0]}: {' -> '.join(map(str, sizes))}; use fewer units or arch mlp"
+        )
+    return sizes

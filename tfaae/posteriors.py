@@ -1,0 +1,110 @@
+"""Posteriors: q(z | x).
+
+The encoder of a model *is* one of these layers; it owns its network and draws with the model's seeds.
+"""
+
+import abc
+from typing import Literal
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfaae.errors import InputError, choose
+from tfaae.networks import Builder, Shape
+from tfaae.seeds import Seeds
+
+Name = Literal["deterministic", "gaussian", "implicit"]
+
+
+class Posterior(keras.layers.Layer, abc.ABC):
+    """Abstract. `call` draws a code, `mode` gives the single best one.
+
+    Args:
+        network: from `Builder.encoder`, built.
+        seeds: the model's.
+    """
+
+    def __init__(self, network: keras.Model, seeds: Seeds):
+        super().__init__(name="encoder")
+        self.network, self.seeds = network, seeds
+        self.built = True  # a posterior's only weights are its network's
+
+    @abc.abstractmethod
+    def call(self, images, training=False) -> tf.Tensor:
+        """`[n, h, w, c]` -> `[n, d]`, one draw from q(z | x)."""
+
+    @abc.abstractmethod
+    def mode(self, images) -> tf.Tensor:
+        """`[n, h, w, c]` -> `[n, d]` without a draw, so that it exports to TFLite."""
+
+
+class Deterministic(Posterior):
+    """z = f(x): the only randomness is the data's. Every number of Makhzani et al. 2015 was made with it."""
+
+    def call(self, images, training=False):
+        return self.network(images, training=training)
+
+    def mode(self, images):
+        return self.network(images, training=False)
+
+
+class Gaussian(Posterior):
+    """z ~ N(mean(x), deviation(x)^2), reparameterised (Kingma and Welling 2014, section 2.4).
+
+    The network gives `2 d` values.
+    """
+
+    def call(self, images, training=False):
+        return self.with_density(images, training)[0]
+
+    def mode(self, images):
+        return self._moments(images, training=False)[0]
+
+    def with_density(self, images, training=False) -> tuple[tf.Tensor, tfd.MultivariateNormalDiag]:
+        """A draw `[n, d]`, and q(z | x) itself with batch shape `[n]`."""
+        density = tfd.MultivariateNormalDiag(*self._moments(images, training))
+        return density.sample(seed=self.seeds.stateless()), density
+
+    def _moments(self, images, training):
+        mean, raw = tf.split(self.network(images, training=training), 2, axis=-1)
+        return mean, tf.nn.softplus(raw) + 1e-5  # the floor keeps log q finite
+
+
+class Implicit(Posterior):
+    """z = f(x, noise), noise ~ N(0, I): any q(z | x), without a density: the universal approximator (section 2.2)."""
+
+    def call(self, images, training=False):
+        noise = keras.random.normal((tf.shape(images)[0], self._noise_dim()), seed=self.seeds)
+        return self.network([images, noise], training=training)
+
+    def mode(self, images):
+        noise = tf.zeros((tf.shape(images)[0], self._noise_dim()))
+        return self.network([images, noise], training=False)
+
+    def _noise_dim(self) -> int:
+        return self.network.inputs[1].shape[-1]
+
+
+def build(
+    name: Name,
+    builder: Builder,
+    image_shape: Shape,
+    latent_dim: int,
+    units: tuple[int, ...],
+    input_noise: float = 0.0,
+    noise_dim: int = 10,
+) -> Posterior:
+    """The encoder of a model: a posterior over `[n, latent_dim]` codes on a new network.
+
+    `noise_dim` is for `implicit` alone.
+    """
+    choose("posterior", name, ("deterministic", "gaussian", "implicit"))
+    if name == "implicit":
+        if noise_dim < 1:
+            raise InputError(f"posterior implicit: noise_dim must be at least 1, got {noise_dim}")
+        network = builder.encoder(image_shape, latent_dim, units, input_noise, noise_dim)
+        return Implicit(network, builder.seeds)
+    outputs = 2 * latent_dim if name == "gaussian" else latent_dim
+    network = builder.encoder(image_shape, outputs, units, input_noise)
+    return (Gaussian if name == "gaussian" else Deterministic)(network, builder.seeds)

@@ -1,0 +1,34 @@
+"""Randomness: every model owns one `Seeds`, and everything random in it draws from that."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Seeds(keras.random.SeedGenerator):
+    """A `keras.random.SeedGenerator` that also seeds tfp's draws and the initial weights.
+
+    One object a model: two generators with one integer seed would draw the same numbers. `keras.random` functions take
+    it as their `seed`; its state is saved with the model, so a model that was loaded draws what the saved one would
+    have drawn.
+
+    Args:
+        seed: any integer of at least 0; None takes a random one.
+    """
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(seed=seed)
+        self._initial = np.random.default_rng(seed)
+
+    def stateless(self) -> tf.Tensor:
+        """`[2]` int32, a new one at each call: what `tf.random.stateless_*` and tfp take as a seed."""
+        return tf.cast(self.next(), tf.int32)
+
+    def for_initializer(self) -> int:
+        """A new integer for a Keras initializer. It does not move the state: weights are made once, at construction."""
+        return int(self._initial.integers(2**31))
+
+
+def fixed(seed: int) -> tf.Tensor:
+    """`[2]` int32 for a draw that an integer names once and for all (a picture, a request, a test)."""
+    return tf.constant([seed, 0], tf.int32)

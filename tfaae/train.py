@@ -1,0 +1,169 @@
+"""Training runs: config -> data -> model -> fit -> a folder with everything that is looked at."""
+
+import csv
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfaae import callbacks as board
+from tfaae import config as configs
+from tfaae import data as sources
+from tfaae import naming, optimizers
+from tfaae.config import Config
+from tfaae.data import Data
+from tfaae.errors import InputError, choose
+from tfaae.models import LatentModel, final_models
+
+
+class Run:
+    """Where a run keeps its files."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.config = self.folder / "config.yaml"
+        self.checkpoint = self.folder / "checkpoint.keras"
+        self.logs = self.folder / "logs"
+        self.figures = self.folder / "figures"
+        self.history = self.folder / "history.csv"
+        self.metrics = self.folder / "metrics.json"
+
+    def create(self, config: Config) -> None:
+        """Makes the folder and writes the config. Raises an InputError where the folder already holds something."""
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            what = "already holds a run" if self.config.exists() else "is not an empty folder"
+            raise InputError(f"{self.folder} {what}; choose another --out, or remove it")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(config.to_yaml(), encoding="utf-8")
+
+
+def build(config: Config, data: Data) -> LatentModel:
+    """The compiled model of a config. What the data decides, `image_shape`, comes from the data.
+
+    Raises:
+        InputError: unknown model, argument, phase or optimizer, a value of the wrong type, parts that do not go
+        together.
+    """
+    given = dict(config.model)
+    name = given.pop("name", None)
+    if name is None:
+        raise InputError("model: missing name")
+    cls: Any = final_models()[choose("model", name, final_models())]
+    given = {"image_shape": data.image_shape, "seed": config.seed} | given
+    naming.check_arguments(f"model {name}", cls, given)
+    model = cls(**given)
+    phases = [phase.name for phase in model.phases()]
+    for name in config.optim:
+        choose(f"phase in optim of {cls.__name__},", name, phases)
+    steps = len(data.train) // config.data.batch
+    built = {name: optimizers.build(f"optim.{name}", spec, steps) for name, spec in config.optim.items()}
+    model.compile(built, jit_compile=config.train.xla)
+    return model
+
+
+def run(config: Config, folder: str | Path) -> Run:
+    """Trains and leaves `config.yaml`, `checkpoint.keras`, `logs/`, `figures/` and `history.csv` in the folder.
+
+    Ctrl-C keeps what was trained: the checkpoint is written before the KeyboardInterrupt goes on.
+
+    Raises:
+        InputError: anything wrong with the config, the data or the folder, before training starts; a loss that is not
+        finite.
+    """
+    data = sources.load(config.data)
+    model = build(config, data)
+    files = Run(folder)
+    files.create(config)
+    checkpoint = board.Checkpoint(files.checkpoint)
+    epochs, batch = config.train.epochs, config.data.batch
+    try:
+        model.fit(
+            sources.batches(data.train, batch, seed=config.seed, epochs=epochs),
+            epochs=epochs,
+            steps_per_epoch=len(data.train) // batch,
+            shuffle=False,
+            validation_data=sources.in_order(data.validation, 1000) if len(data.validation) else None,
+            verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
+            callbacks=_callbacks(config, data, files, checkpoint),
+        )
+    except KeyboardInterrupt:
+        checkpoint.save()
+        raise
+    return files
+
+
+def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpoint) -> list[keras.callbacks.Callback]:
+    pictures = board.Pictures(
+        *data.test, data.classes, folder=files.figures, logs=files.logs / "pictures", every=config.train.figures_every
+    )
+    return [
+        board.StopOnNonFinite(),
+        keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
+        checkpoint,
+        board.LearningRates(),
+        keras.callbacks.CSVLogger(str(files.history)),
+        keras.callbacks.TensorBoard(str(files.logs), write_graph=False),
+        board.Equilibrium(files.logs / "equilibrium"),
+        pictures,
+        board.TimeLeft(),
+    ]
+
+
+def load(folder: str | Path) -> tuple[Run, Config, LatentModel]:
+    """The files, the config and the model of a run, as its last checkpoint left it.
+
+    Raises:
+        InputError: no run there, no checkpoint yet, or a file that is not one of this package's models.
+    """
+    files = Run(folder)
+    if not files.config.is_file():
+        raise InputError(
+            f"{files.folder} holds no run (no {files.config.name}); `tfaae train CONFIG --out {files.folder}` makes one"
+        )
+    if not files.checkpoint.is_file():
+        raise InputError(f"{files.folder} holds no checkpoint: training stopped before the end of its first epoch")
+    return files, configs.load(files.config), load_model(files.checkpoint)
+
+
+def load_model(path: str | Path) -> LatentModel:
+    """A model from a `.keras` file.
+
+    The file runs no code: only this package's registered models are made, from plain data.
+    """
+    final_models()  # registers them
+    try:
+        with zipfile.ZipFile(path) as archive:
+            described: dict[str, Any] = json.loads(archive.read("config.json"))
+        name = described.get("registered_name")
+        if name not in {f"tfaae>{model}" for model in final_models()}:
+            raise InputError(f"{path} holds {name or described.get('class_name')!r}, which is no model of tfaae")
+        return keras.saving.load_model(path, safe_mode=True)
+    except InputError:
+        raise
+    except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own at a damaged file
+        raise InputError(
+            f"{path} is damaged or not a .keras file: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def load_data(config: Config, model: LatentModel) -> Data:
+    """The data of a config, if its images fit the model."""
+    data = sources.load(config.data)
+    if data.image_shape != model.image_shape:
+        raise InputError(
+            f"the model takes images {list(model.image_shape)}, {config.data.name} has {list(data.image_shape)}; "
+            "set data.size and data.channels"
+        )
+    return data
+
+
+def last_epoch(files: Run) -> int:
+    """Epochs that a run finished."""
+    if not files.history.is_file():
+        return 0
+    with files.history.open(encoding="utf-8") as lines:
+        return sum(1 for _ in csv.DictReader(lines))
