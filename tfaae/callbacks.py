@@ -41,7 +41,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.save()
+        if not self.save():  # a rectifier can hide it from the losses
+            raise InputError(f"weights are not finite after epoch {epoch + 1}: stopped; the last good checkpoint stays")
 
     def save(self) -> bool:
         """Returns whether it wrote: weights that are not finite leave the last good file in place."""
@@ -137,7 +138,7 @@ class Pictures(keras.callbacks.Callback):
             for name, figure in drawn.items():
                 png = figures.to_png(figure)
                 (self.folder / f"{name}.png").write_bytes(png)
-                tf.summary.image(name, tf.io.decode_png(png, channels=3)[None])
+                tf.summary.image(f"pictures/{name}", tf.io.decode_png(png, channels=3)[None])
             for axis in range(min(codes.shape[1], 20)):
                 tf.summary.histogram(f"codes/axis {axis}", codes[:, axis])
         self.writer.flush()
@@ -159,7 +160,8 @@ def write_projector(folder: Path, codes: np.ndarray, images: np.ndarray, names: 
         names: n class names.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    np.savetxt(folder / "codes.tsv", codes, delimiter="\t", fmt="%.6g")
+    padded = np.pad(codes, [(0, 0), (0, max(0, 3 - codes.shape[1]))])  # of fewer than 3 axes it would draw no point
+    np.savetxt(folder / "codes.tsv", padded, delimiter="\t", fmt="%.6g")
     lines = ["label\timage", *(f"{name}\t{row}" for row, name in enumerate(names))]
     (folder / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     sheet = tf.image.convert_image_dtype(figures.sprite(images), tf.uint8)

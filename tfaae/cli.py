@@ -14,6 +14,9 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 SET = click.option(
     "--set", "overrides", metavar="KEY.SUB=VALUE", multiple=True, help="Set any key of the config; repeatable."
 )
+SET_DATA = click.option(
+    "--set", "overrides", metavar="data.KEY=VALUE", multiple=True, help="Use other data than the run's; repeatable."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,7 +90,7 @@ def train(config: str, out: Path, overrides: tuple[str, ...], dry_run: bool) -> 
 
 @command
 @RUN
-@SET
+@SET_DATA
 def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
     """Measure RUN on its test images: print a table, write metrics.json.
 
@@ -109,7 +112,9 @@ def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
 @command
 @RUN
 @click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Images to draw.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="One seed, one set of images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="One seed, one set of images."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A .png grid, or a .npy array.  [default: RUN/samples.png]"
 )
@@ -141,7 +146,7 @@ def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path), required=True, help="The model's folder; a new version in it."
 )
-@SET
+@SET_DATA
 def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     """Write RUN as a SavedModel and two .tflite files, verified against the Keras model.
 
@@ -189,6 +194,9 @@ def _load(run: Path, overrides: tuple[str, ...]) -> tuple:
     from tfaae import config as configs
     from tfaae import train
 
+    for override in overrides:
+        if not override.startswith("data."):
+            raise InputError(f"--set {override}: a trained run takes other keys of `data` alone, data.batch=10 say")
     files, _, model = train.load(run)
     return files, configs.load(files.config, overrides), model
 

@@ -1,10 +1,10 @@
 """Configs: YAML text -> checked, frozen values. Nothing here needs TensorFlow.
 
 `model` is a constructor call and `optim` a Keras optimizer for each phase; both are checked where those classes are
-known, in
-`train.build`.
+known, in `train.build`.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +12,22 @@ from typing import Annotated, Any
 import pydantic
 import yaml
 
-from tfaae.errors import InputError, did_you_mean
+from tfaae.errors import InputError, did_you_mean, mismatch
 
+_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 Count = Annotated[int, pydantic.Field(ge=1)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 as the number that it is; YAML 1.1, which PyYAML follows, takes it for a text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would read as numbers."""
+
+
+for _handler in (_Loader, _Dumper):
+    _handler.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
 class Section(pydantic.BaseModel):
@@ -55,7 +68,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -67,7 +80,10 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no config file {path}; `tfaae configs` lists the ones that come with the package")
-    raw = _yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        raw = _yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a YAML file: it holds no UTF-8 text") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}")
     for override in overrides:
@@ -92,7 +108,7 @@ def folder() -> Path:
 def find(name: str) -> Path:
     """A config's path, from a path or from the name of one that comes with the package."""
     shipped = folder() / f"{name}.yaml"
-    if not Path(name).exists() and shipped.exists():
+    if not Path(name).is_file() and shipped.is_file():
         return shipped
     if not Path(name).is_file():
         names = [path.stem for path in folder().glob("*.yaml")]
@@ -108,14 +124,14 @@ def _one_or_three(channels: int) -> int:
 
 def _yaml(text: str, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data alone, no Python objects
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise InputError(f"--set takes key.sub=value, got {override!r}")
     *parents, last = key.split(".")
     section: Any = raw
@@ -137,8 +153,7 @@ def _problems(error: pydantic.ValidationError) -> Iterator[str]:
         elif problem["type"] == "missing":
             yield f"{where}: missing"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
-            yield f"{where}: {message[0].lower()}{message[1:]}, got {problem['input']!r}"
+            yield f"{where}: {mismatch(problem)}"
 
 
 def _section(location: tuple[Any, ...]) -> type[Section]:

@@ -1,6 +1,8 @@
 """Data: named sources -> float32 images in [0, 1] and int32 labels, in batches that (seed, epoch) alone orders."""
 
+import logging
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,11 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageOps
 
 from tfaae.config import DataConfig
 from tfaae.errors import InputError, did_you_mean
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+MOST_CLASSES = 100_000  # a label above is no class number
+DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a half minutes of silence when offline
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
 
 
@@ -63,7 +68,10 @@ def load(config: DataConfig) -> Data:
     for split in splits:
         check(split, len(source.classes))
     splits = [Split(np.asarray(_fit(split.images, config)), split.labels) for split in splits]
-    train, test = splits if source.test is not None else _hold_out(splits[0], config.test or len(splits[0]) // 6)
+    height, width = splits[0].images.shape[1:3]
+    if height != width:
+        raise InputError(f"images are {height} x {width}, models take squares; set data.size to crop and resize them")
+    train, test = splits if source.test is not None else _hold_out(splits[0], config.test or len(splits[0]) // 6 or 1)
     train, validation = _hold_out(train, config.validation)
     if len(train) < config.batch:
         raise InputError(
@@ -127,16 +135,17 @@ def _npz(config: DataConfig) -> Source:
     """A `.npz` file with x_train, y_train, x_test, y_test as Keras keeps them, or images and, perhaps, labels."""
     path = _existing(config, "a .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy, zip and zlib each raise their own at a damaged file
         raise InputError(f"{path} is not a .npz file of plain arrays: {error}") from None
     name = "x_train" if "x_train" in arrays else "images"
     if name not in arrays:
         raise InputError(f"{path}: expected an array x_train or images, found {sorted(arrays)}")
     train = from_arrays(arrays[name], arrays.get("y_train", arrays.get("labels")))
     test = from_arrays(arrays["x_test"], arrays.get("y_test")) if "x_test" in arrays else None
-    return Source(train, test, tuple(map(str, range(train.labels.max() + 1))))
+    top = max(split.labels.max(initial=-1) for split in (train, test) if split is not None)
+    return Source(train, test, tuple(map(str, range(top + 1))))
 
 
 def from_arrays(images: np.ndarray, labels: np.ndarray | None = None) -> Split:
@@ -146,18 +155,25 @@ def from_arrays(images: np.ndarray, labels: np.ndarray | None = None) -> Split:
         images = images.astype(np.float32) / 255
     elif not np.issubdtype(images.dtype, np.floating):
         raise InputError(f"expected uint8 or float images, got {images.dtype}")
+    if images.ndim not in (3, 4):
+        raise InputError(f"expected images [n, height, width] or [n, height, width, 1 or 3], got {list(images.shape)}")
     images = images[..., None] if images.ndim == 3 else images
     labels = np.full(len(images), -1) if labels is None else np.asarray(labels).reshape(-1)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"expected integer labels, got {labels.dtype}")
+    if labels.max(initial=-1) >= MOST_CLASSES:
+        raise InputError(f"expected labels -1 (unknown) to classes - 1, got {labels.max()}")
     return Split(images.astype(np.float32, copy=False), labels.astype(np.int32))
 
 
 def _folder(config: DataConfig) -> Source:
-    """A folder of images, grey or RGB. Sub-folders are labels, in the order of their names."""
+    """A folder of images, grey or RGB. Its sub-folders are labels, in the order of their names, to any depth."""
     root = _existing(config, "a folder of images")
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise InputError(f"no images under {root}; expected files that end in {', '.join(SUFFIXES)}")
-    classes = sorted({path.parent.name for path in files if path.parent != root})
+    names = [path.relative_to(root).parts[0] if path.parent != root else "" for path in files]
+    classes = sorted(set(names) - {""})
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(lambda path: _read_image(path, config), files))
     broken = [f"{path} ({reason})" for path, reason in zip(files, read, strict=True) if isinstance(reason, str)]
@@ -169,18 +185,16 @@ def _folder(config: DataConfig) -> Source:
         raise InputError(
             f"images differ in size or channels: {_some(sorted(map(str, sizes)))}; set data.size and data.channels"
         )
-    labels = [classes.index(path.parent.name) if path.parent != root else -1 for path in files]
+    labels = [classes.index(name) if name else -1 for name in names]
     return Source(from_arrays(np.stack(images), np.array(labels)), None, tuple(classes))
 
 
 def _read_image(path: Path, config: DataConfig) -> np.ndarray | str:
     """`[h, w, c]` uint8, cropped to a square and resized as the config says; the reason as a text where that fails."""
-    from PIL import Image, ImageOps
-
     try:
         with Image.open(path) as file:
-            channels = config.channels or (1 if file.mode in ("1", "L", "LA", "I", "I;16", "F") else 3)
-            image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
+            channels = config.channels or (1 if file.mode in ("1", "L", "LA") or file.mode.startswith("I") else 3)
+            image = _eight_bits(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
     except Exception as error:  # Pillow raises anything from SyntaxError to struct.error at a damaged file
         return str(error) or type(error).__name__
     size = config.size or min(image.size)
@@ -190,26 +204,42 @@ def _read_image(path: Path, config: DataConfig) -> np.ndarray | str:
     return np.asarray(image, np.uint8).reshape(size, size, channels)
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """What Pillow converts to grey or RGB as it should: left alone, it clips 16 bits to white."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; convert the image to 8 or 16 bits")
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("pixels exceed 16 bits; convert the image to 8 or 16 bits")
+        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    return image.convert("RGBA") if "transparency" in image.info else image  # Pillow warns at a transparent palette
+
+
 def _tfds(config: DataConfig) -> Source:
     """Any image data set of tensorflow-datasets that has the features `image` and, perhaps, `label`."""
     os.environ.setdefault("NO_GCE_CHECK", "true")  # a look-up of a cloud's metadata server, which hangs offline
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
-    if config.name not in known:
+    if re.split("[/:]", config.name)[0] not in known:  # emnist/letters, mnist:3.0.1
         raise InputError(
             f"unknown data set {config.name!r}{did_you_mean(config.name, [*SOURCES, *known])} "
             f"(choices: {', '.join(SOURCES)}, or a name of tensorflow-datasets: mnist, fashion_mnist, cifar10, ...)"
         )
-    builder = tfds.builder(config.name, data_dir=config.data_dir)
+    try:
+        builder = tfds.builder(config.name, data_dir=config.data_dir)
+    except Exception as error:  # a wrong config is a ValueError, a wrong version an AssertionError
+        raise InputError(f"data set {config.name}: {error}") from error
+    features = builder.info.features
+    if "image" not in features:
+        raise InputError(f"data set {config.name} has no feature `image`, only {', '.join(features)}")
     if not builder.is_prepared():
         _download(builder, config)
-    features, splits = builder.info.features, builder.info.splits
-    if "image" not in features or "train" not in splits:
-        raise InputError(
-            f"data set {config.name} has no `image` feature or no `train` split: {list(features)}, {list(splits)}"
-        )
-    classes = tuple(features["label"].names) if "label" in features else ()
+    splits = builder.info.splits
+    if "train" not in splits:
+        raise InputError(f"data set {config.name} has no split `train`, only {', '.join(splits)}")
+    classes = tuple(features["label"].names) if _labelled(builder) else ()
     test = _tfds_split(builder, "test", config) if "test" in splits else None
     return Source(_tfds_split(builder, "train", config), test, classes)
 
@@ -220,15 +250,24 @@ def _download(builder, config: DataConfig) -> None:
             f"data set {config.name} is not prepared in {builder.data_dir_root}; set data.data_dir or TFDS_DATA_DIR "
             "to the folder that holds it, or let it be downloaded with data.download=true"
         )
+    from tensorflow_datasets.core.download import downloader
+
+    downloader.MAX_RETRIES = DOWNLOAD_RETRIES
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it tells of every retry
     try:
         builder.download_and_prepare()
     except Exception as error:  # whatever the set's own downloader raises when it is offline
-        reason = str(error).splitlines()[0] if str(error) else ""
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        remedy = "install that package" if isinstance(error, ImportError) else "check the network"
         raise InputError(
-            f"data set {config.name} could not be downloaded to {builder.data_dir_root} "
-            f"({type(error).__name__}: {reason}); "
-            "check the network, or prepare it elsewhere and set data.data_dir"
+            f"data set {config.name} could not be downloaded to {builder.data_dir_root} ({reason}); "
+            f"{remedy}, or prepare it elsewhere and set data.data_dir"
         ) from error
+
+
+def _labelled(builder) -> bool:
+    features = builder.info.features
+    return "label" in features and hasattr(features["label"], "names")  # a ClassLabel, not a number to predict
 
 
 def _tfds_split(builder, name: str, config: DataConfig) -> Split:
@@ -236,7 +275,7 @@ def _tfds_split(builder, name: str, config: DataConfig) -> Split:
 
     def decode(example):
         image = _fit(tf.image.convert_image_dtype(example["image"], tf.float32), config)
-        return image, tf.cast(example.get("label", -1), tf.int32)
+        return image, tf.cast(example["label"] if _labelled(builder) else -1, tf.int32)
 
     examples = builder.as_dataset(split=name).map(decode, num_parallel_calls=2, deterministic=True)
     if None in examples.element_spec[0].shape:
@@ -251,7 +290,7 @@ SOURCES: dict[str, Callable[[DataConfig], Source]] = {"digits": _digits, "npz": 
 def _existing(config: DataConfig, what: str) -> Path:
     if config.path is None:
         raise InputError(f"data.name {config.name} needs data.path: {what}")
-    path = Path(config.path)
+    path = Path(config.path).expanduser()
     if not path.exists():
         raise InputError(f"data.path {path} does not exist; expected {what}")
     return path
@@ -260,7 +299,7 @@ def _existing(config: DataConfig, what: str) -> Path:
 def _fit(images: tf.Tensor, config: DataConfig) -> tf.Tensor:
     """`[..., h, w, c]` float32 images, cropped to a square and resized, with the channels that the config asks for."""
     if config.channels == 3 and images.shape[-1] == 1:
-        images = tf.image.grayscale_to_rgb(images)
+        images = tf.image.grayscale_to_rgb(tf.convert_to_tensor(images))
     if config.channels == 1 and images.shape[-1] == 3:
         images = tf.image.rgb_to_grayscale(images)
     if config.size and tuple(images.shape[-3:-1]) != (config.size, config.size):
@@ -271,6 +310,8 @@ def _fit(images: tf.Tensor, config: DataConfig) -> tf.Tensor:
 
 
 def _hold_out(split: Split, count: int) -> tuple[Split, Split]:
+    if count == 0:  # nothing moves, nothing is copied
+        return split, split.take(slice(0))
     if count >= len(split):
         raise InputError(f"cannot hold out {count} of {len(split)} images; use a smaller data.validation or data.test")
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(split))

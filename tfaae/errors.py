@@ -1,7 +1,21 @@
 """The one error that a user can act on, and the hints that it carries."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_EXPECTED = {  # pydantic's error types, in the words of a config
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+}
 
 
 class InputError(ValueError):
@@ -10,8 +24,9 @@ class InputError(ValueError):
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the closest of the choices, or nothing where none is close."""
-    close = difflib.get_close_matches(str(word), list(choices), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(str(word).lower(), by_lower_case, n=1)
+    return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
 def choose(what: str, word: str, choices: Iterable[str]) -> str:
@@ -24,3 +39,26 @@ def choose(what: str, word: str, choices: Iterable[str]) -> str:
     if word not in choices:
         raise InputError(f"unknown {what} {word!r}{did_you_mean(word, choices)} (choices: {', '.join(choices)})")
     return word
+
+
+def mismatch(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: what was expected, and what came."""
+    if problem["type"] in _EXPECTED:
+        told = f"expected {_EXPECTED[problem['type']]}"
+    else:
+        told = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{told[0].lower()}{told[1:]}, got {problem['input']!r}"
+
+
+def above_zero(what: str, **values: float) -> None:
+    """Raises an InputError unless every value is above 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"{what}: {name} must be above 0, got {value}")
+
+
+def not_negative(what: str, **values: float) -> None:
+    """Raises an InputError unless every value is at least 0."""
+    for name, value in values.items():
+        if not value >= 0:
+            raise InputError(f"{what}: {name} must be at least 0, got {value}")

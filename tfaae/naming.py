@@ -1,9 +1,13 @@
 """Plain-data configs: an object's config is its name and its constructor's arguments, read from the signature."""
 
 import inspect
+import json
+from collections.abc import Iterator
 from typing import Any
 
-from tfaae.errors import InputError, choose, did_you_mean
+import pydantic
+
+from tfaae.errors import InputError, choose, did_you_mean, mismatch
 
 
 def parameters(cls: type) -> dict[str, inspect.Parameter]:
@@ -34,7 +38,7 @@ def make(what: str, spec: Any, classes: dict[str, Any]) -> Any:
     """An object from its name, from `{"name": ..., argument: ...}`, or itself.
 
     Raises:
-        InputError: an unknown name or argument (with the closest valid one), a missing one.
+        InputError: an unknown name or argument (with the closest valid one), a missing one, a value of the wrong type.
     """
     if isinstance(spec, str):
         spec = {"name": spec}
@@ -49,7 +53,7 @@ def make(what: str, spec: Any, classes: dict[str, Any]) -> Any:
 
 
 def check_arguments(what: str, cls: type, given: dict[str, Any]) -> None:
-    """Raises an InputError that names every unknown or missing constructor argument."""
+    """Raises an InputError that names every unknown, missing or mistyped constructor argument."""
     known = parameters(cls)
     problems = [f"unknown argument {key!r}{did_you_mean(key, known)}" for key in given if key not in known]
     problems += [
@@ -57,5 +61,25 @@ def check_arguments(what: str, cls: type, given: dict[str, Any]) -> None:
         for name, parameter in known.items()
         if parameter.default is parameter.empty and name not in given
     ]
+    takes = f" (it takes: {', '.join(known)})" if problems else ""
+    for key in [key for key in given if key in known]:
+        problems += _mismatches(key, known[key].annotation, given[key])
     if problems:
-        raise InputError(f"{what}: {'; '.join(problems)} (it takes: {', '.join(known)})")
+        raise InputError(f"{what}: {'; '.join(problems)}{takes}")
+
+
+def _mismatches(name: str, annotation: Any, value: Any) -> Iterator[str]:
+    """Where plain data does not fit an annotation. Objects, and annotations that are not of plain data, pass.
+
+    Checked as JSON: strict, but a list is a tuple there and an integer a float.
+    """
+    if annotation is inspect.Parameter.empty:
+        return
+    try:
+        adapter = pydantic.TypeAdapter(annotation, config={"allow_inf_nan": False})
+        adapter.validate_json(json.dumps(value), strict=True)
+    except pydantic.ValidationError as error:
+        for problem in error.errors():
+            yield f"{'.'.join(map(str, (name, *problem['loc'])))}: {mismatch(problem)}"
+    except (TypeError, ValueError, NameError, pydantic.errors.PydanticUserError):
+        return

@@ -9,7 +9,7 @@ from typing import Literal
 
 import keras
 
-from tfaae.errors import InputError
+from tfaae.errors import InputError, above_zero, choose, not_negative
 from tfaae.seeds import Seeds
 
 Arch = Literal["mlp", "conv"]
@@ -24,6 +24,7 @@ class Noise(keras.layers.Layer):
 
     def __init__(self, std: float, seeds: Seeds):
         super().__init__()
+        not_negative("networks", noise=std)
         self.std, self.seeds = std, seeds
 
     def call(self, inputs, training=False):
@@ -64,6 +65,11 @@ class Builder:
         dropout: float = 0.0,
         spectral_norm: bool = False,
     ):
+        choose("arch", arch, ("mlp", "conv"))
+        if not 0 <= dropout < 1:
+            raise InputError(f"networks: dropout must be at least 0 and below 1, got {dropout}")
+        if initial_std is not None:
+            above_zero("networks", initial_std=initial_std)
         self.seeds, self.arch, self.initial_std = seeds, arch, initial_std
         self.dropout, self.spectral_norm = dropout, spectral_norm
 
@@ -77,6 +83,7 @@ class Builder:
             noise_dim: where it is not 0 the network takes `[images, noise]`, noise `[n, noise_dim]` (universal
             approximator).
         """
+        check_units(units=units)
         image = keras.Input(image_shape, name="images")
         hidden = Noise(input_noise, self.seeds)(image)
         if self.arch == "conv":
@@ -107,6 +114,7 @@ class Builder:
 
         Never batch-normalised: that is known to stop it learning.
         """
+        check_units(discriminator_units=units)
         wrap = keras.layers.SpectralNormalization if self.spectral_norm else self._plain
         inputs = hidden = keras.Input(input_shape, name="inputs")
         if len(input_shape) == 3:
@@ -116,7 +124,11 @@ class Builder:
         if len(input_shape) == 1 or self.arch == "mlp":
             hidden = self._dense(hidden, units, wrap)
         logit = wrap(keras.layers.Dense(1, kernel_initializer=self._initializer()))(hidden)
-        return keras.Model(inputs, keras.layers.Reshape(())(logit), name="discriminator")
+        network = keras.Model(inputs, keras.layers.Reshape(())(logit), name="discriminator")
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.SpectralNormalization):  # Keras starts the power iteration unseeded
+                layer.vector_u.assign(self._initializer()(layer.vector_u.shape))
+        return network
 
     @staticmethod
     def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -159,6 +171,13 @@ class Builder:
             if not last:
                 hidden = Dropout(self.dropout, self.seeds)(hidden)
         return hidden
+
+
+def check_units(**units: Sequence[int]) -> None:
+    """Raises an InputError unless there is a hidden layer, and every width is above 0."""
+    for name, widths in units.items():
+        if not widths or min(widths) < 1:
+            raise InputError(f"{name} must be one or more widths above 0, got {list(widths)}")
 
 
 def halvings(image_shape: Shape, units: Sequence[int]) -> list[int]:

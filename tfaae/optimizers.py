@@ -1,5 +1,6 @@
 """Optimizers from plain data: `{"name": "adam", "learning_rate": 0.001}`; schedules are told in epochs."""
 
+import math
 from typing import Any
 
 import keras
@@ -23,26 +24,47 @@ def build(what: str, spec: dict[str, Any], steps_per_epoch: int) -> keras.optimi
     `boundaries`.
     """
     spec = dict(spec)
-    rate = spec.get("learning_rate")
+    rate = spec.get("learning_rate", 0.001)
     if isinstance(rate, dict):
-        schedules = _classes(keras.optimizers.schedules, keras.optimizers.schedules.LearningRateSchedule)
-        spec["learning_rate"] = naming.make(f"{what}.learning_rate", _in_steps(rate, steps_per_epoch), schedules)
-    elif rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0):
+        spec["learning_rate"] = _schedule(f"{what}.learning_rate", rate, steps_per_epoch)
+    elif isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise InputError(f"{what}.learning_rate: expected a number above 0 or a schedule, got {rate!r}")
     found = _classes(keras.optimizers, keras.optimizers.Optimizer)
-    return naming.make(what, spec, {name.lower(): cls for name, cls in found.items()})
+    return _make(what, spec, {name.lower(): cls for name, cls in found.items()})
 
 
-def _in_steps(schedule: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]:
-    steps = {}
-    for key, value in schedule.items():
-        if key in EPOCHS:
-            steps[EPOCHS[key]] = (
-                [v * steps_per_epoch for v in value] if isinstance(value, list) else value * steps_per_epoch
-            )
-        else:
-            steps[key] = value
-    return steps
+def _schedule(what: str, spec: dict[str, Any], steps_per_epoch: int) -> Any:
+    found = _classes(keras.optimizers.schedules, keras.optimizers.schedules.LearningRateSchedule)
+    steps = {
+        EPOCHS.get(key, key): _in_steps(value, steps_per_epoch) if key in EPOCHS else value
+        for key, value in spec.items()
+    }
+    try:
+        return _make(what, steps, found)
+    except InputError as error:
+        message = str(error)
+        for epochs, name in EPOCHS.items():  # the names that a config uses
+            message = message.replace(name, epochs)
+        raise InputError(message) from error
+
+
+def _in_steps(epochs: Any, steps_per_epoch: int) -> Any:
+    if isinstance(epochs, list):
+        return [_in_steps(epoch, steps_per_epoch) for epoch in epochs]
+    return epochs * steps_per_epoch if isinstance(epochs, int | float) else epochs
+
+
+def _make(what: str, spec: dict[str, Any], classes: dict[str, Any]) -> Any:
+    """`naming.make` for Keras's classes, which annotate nothing: their arguments are numbers, or lists, never texts."""
+    for key, value in spec.items():
+        if key != "name" and isinstance(value, str | dict):
+            raise InputError(f"{what}.{key}: expected a number, got {value!r}")
+    try:
+        return naming.make(what, spec, classes)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:  # what Keras checks by itself
+        raise InputError(f"{what}: {error}") from error
 
 
 def _classes(module: Any, base: type) -> dict[str, Any]:

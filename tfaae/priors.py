@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from tfaae import naming
-from tfaae.errors import InputError
+from tfaae.errors import InputError, above_zero, not_negative
 
 
 class Prior(abc.ABC):
@@ -70,7 +70,7 @@ class Normal(Prior):
     """N(0, std^2 I). The paper's 2-D Gaussian has std 5 (its figure 2)."""
 
     def __init__(self, dim: int = 2, std: float = 1.0):
-        _positive(dim=dim, std=std)
+        above_zero("prior Normal", dim=dim, std=std)
         self.dim, self.std = dim, std
 
     def given(self, labels):
@@ -85,7 +85,7 @@ class Uniform(Prior):
     """Uniform on the cube [-bound, bound]^dim."""
 
     def __init__(self, dim: int = 2, bound: float = 1.0):
-        _positive(dim=dim, bound=bound)
+        above_zero("prior Uniform", dim=dim, bound=bound)
         self.dim, self.bound = dim, bound
 
     def given(self, labels):
@@ -112,7 +112,13 @@ class GaussianMixture(Prior):
     def __init__(
         self, components: int = 10, radius: float = 9.0, radial_std: float = 2.7, tangential_std: float = 0.55
     ):
-        _positive(components=components, radius=radius, radial_std=radial_std, tangential_std=tangential_std)
+        above_zero(
+            "prior GaussianMixture",
+            components=components,
+            radius=radius,
+            radial_std=radial_std,
+            tangential_std=tangential_std,
+        )
         self.components = self.segments = components
         self.radius, self.radial_std, self.tangential_std = radius, radial_std, tangential_std
 
@@ -158,9 +164,8 @@ class SwissRoll(Prior):
     dim = 2
 
     def __init__(self, scale: float = 14.0, noise: float = 0.25, parts: int = 10):
-        _positive(scale=scale, parts=parts)
-        if noise < 0:
-            raise InputError(f"prior SwissRoll: noise must be at least 0, got {noise}")
+        above_zero("prior SwissRoll", scale=scale, parts=parts)
+        not_negative("prior SwissRoll", noise=noise)
         self.scale, self.noise, self.parts = scale, noise, parts
         self.segments, self.has_density = parts, noise > 0
 
@@ -248,14 +253,8 @@ class OneHot(Prior):
 
     def given(self, labels):
         known = labels[:, None] == tf.range(self.dim)
-        logits = tf.where((labels[:, None] < 0) | known, 0.0, -np.inf)
+        logits = tf.where((labels[:, None] < 0) | known, 0.0, -1e9)  # -inf would make tfp's log_prob NaN: 0 times -inf
         return tfd.OneHotCategorical(logits=logits, dtype=tf.float32)
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise InputError(f"prior: {name} must be above 0, got {value}")
 
 
 def _percentiles(count: int) -> np.ndarray:

@@ -32,11 +32,15 @@ class Run:
         self.history = self.folder / "history.csv"
         self.metrics = self.folder / "metrics.json"
 
-    def create(self, config: Config) -> None:
-        """Makes the folder and writes the config. Raises an InputError where the folder already holds something."""
+    def check_free(self) -> None:
+        """Raises an InputError where the folder already holds something."""
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             what = "already holds a run" if self.config.exists() else "is not an empty folder"
             raise InputError(f"{self.folder} {what}; choose another --out, or remove it")
+
+    def create(self, config: Config) -> None:
+        """Makes the folder, if it is free, and writes the config."""
+        self.check_free()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(config.to_yaml(), encoding="utf-8")
 
@@ -74,11 +78,14 @@ def run(config: Config, folder: str | Path) -> Run:
         InputError: anything wrong with the config, the data or the folder, before training starts; a loss that is not
         finite.
     """
+    files = Run(folder)
+    files.check_free()
     data = sources.load(config.data)
     model = build(config, data)
-    files = Run(folder)
     files.create(config)
     checkpoint = board.Checkpoint(files.checkpoint)
+    checkpoint.set_model(model)  # for a Ctrl-C that comes before Keras does it
+    history = keras.callbacks.CSVLogger(str(files.history))
     epochs, batch = config.train.epochs, config.data.batch
     try:
         model.fit(
@@ -88,15 +95,20 @@ def run(config: Config, folder: str | Path) -> Run:
             shuffle=False,
             validation_data=sources.in_order(data.validation, 1000) if len(data.validation) else None,
             verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
-            callbacks=_callbacks(config, data, files, checkpoint),
+            callbacks=_callbacks(config, data, files, checkpoint, history),
         )
     except KeyboardInterrupt:
         checkpoint.save()
         raise
+    finally:
+        if history.csv_file:  # Keras closes it only where training comes to its end
+            history.csv_file.close()
     return files
 
 
-def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpoint) -> list[keras.callbacks.Callback]:
+def _callbacks(
+    config: Config, data: Data, files: Run, checkpoint: board.Checkpoint, history: keras.callbacks.CSVLogger
+) -> list[keras.callbacks.Callback]:
     pictures = board.Pictures(
         *data.test, data.classes, folder=files.figures, logs=files.logs / "pictures", every=config.train.figures_every
     )
@@ -105,7 +117,7 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
         checkpoint,
         board.LearningRates(),
-        keras.callbacks.CSVLogger(str(files.history)),
+        history,
         keras.callbacks.TensorBoard(str(files.logs), write_graph=False),
         board.Equilibrium(files.logs / "equilibrium"),
         pictures,
@@ -145,9 +157,8 @@ def load_model(path: str | Path) -> LatentModel:
     except InputError:
         raise
     except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own at a damaged file
-        raise InputError(
-            f"{path} is damaged or not a .keras file: {type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        raise InputError(f"{path} is damaged or not a .keras file: {reason}") from error
 
 
 def load_data(config: Config, model: LatentModel) -> Data:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from tfaae import losses, posteriors, priors
+from tfaae.errors import choose, not_negative
 from tfaae.models.base import Batch, LatentModel, Phase, Terms, check_prior, register
 from tfaae.networks import Arch, Builder, Noise
 
@@ -52,6 +53,8 @@ class AAE(LatentModel):
     ):
         super().__init__(image_shape, latent_dim, seed=seed, name=name)
         self.prior = check_prior(priors.get(prior), latent_dim)
+        choose("likelihood", likelihood, losses.LIKELIHOODS)
+        not_negative("AAE", input_noise=input_noise, discriminator_noise=discriminator_noise)
         self.posterior, self.noise_dim, self.likelihood = posterior, noise_dim, likelihood
         self.arch, self.units, self.discriminator_units = arch, tuple(units), tuple(discriminator_units)
         self.input_noise, self.discriminator_noise, self.dropout = input_noise, discriminator_noise, dropout

@@ -126,6 +126,7 @@ class LatentModel(keras.Model, abc.ABC):
         Checks what the graph knows: rank, sizes, type.
         """
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = tf.convert_to_tensor(images)
         if tuple(images.shape[1:]) != self.image_shape or not images.dtype.is_floating:
             raise InputError(
                 f"{type(self).__name__} expects float images [n, *{list(self.image_shape)}] in [0, 1], got "

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfaae import losses, posteriors, priors
-from tfaae.errors import InputError
+from tfaae.errors import InputError, choose, not_negative
 from tfaae.models.base import Batch, LatentModel, Phase, Terms, check_prior, register
 from tfaae.networks import Arch, Builder
 
@@ -43,6 +43,8 @@ class VAE(LatentModel):
     ):
         super().__init__(image_shape, latent_dim, seed=seed, name=name)
         self.prior = check_prior(priors.get(prior), latent_dim)
+        choose("likelihood", likelihood, losses.LIKELIHOODS)
+        not_negative("VAE", input_noise=input_noise)
         if not self.prior.has_density:
             raise InputError("a VAE needs log p(z), which this prior lacks (a SwissRoll without noise is a bare curve)")
         self.likelihood, self.arch, self.units = likelihood, arch, tuple(units)

@@ -1,0 +1,81 @@
+"""The one table of models: every property in `conformance/` is tested on every row. A new model is a new row."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from tfaae.models import AAE, VAE, LatentModel
+
+MLP = {"units": [16, 12], "discriminator_units": [16, 12]}
+CONV = {"arch": "conv", "units": [4, 6]}
+
+
+class Case(NamedTuple):
+    """A model small enough to compile in seconds."""
+
+    model: type[LatentModel]
+    image_shape: tuple[int, int, int]
+    latent_dim: int
+    arguments: dict[str, Any]
+
+    def build(self, seed: int = 3, **changes: Any) -> LatentModel:
+        return self.model(self.image_shape, self.latent_dim, seed=seed, **self.arguments | changes)
+
+    def compiled(self, seed: int = 3, optimizer: str = "adam", **options: Any) -> LatentModel:
+        """Without XLA unless asked: compiling takes longer than all the steps of a test."""
+        model = self.build(seed)
+        model.compile({phase.name: optimizer for phase in model.phases()}, **{"jit_compile": False} | options)
+        return model
+
+    def images(self, count: int = 24) -> np.ndarray:
+        return np.random.default_rng(0).uniform(size=(count, *self.image_shape)).astype(np.float32)
+
+
+CASES = {
+    "aae-deterministic": Case(AAE, (8, 8, 1), 2, MLP | {"prior": {"name": "Normal", "std": 5.0}}),
+    "aae-gaussian-mixture": Case(AAE, (8, 8, 1), 2, MLP | {"posterior": "gaussian", "prior": "GaussianMixture"}),
+    "aae-implicit-roll-noises": Case(
+        AAE,
+        (8, 8, 1),
+        2,
+        MLP
+        | {
+            "posterior": "implicit",
+            "noise_dim": 3,
+            "prior": "SwissRoll",
+            "input_noise": 0.3,
+            "discriminator_noise": 0.3,
+        }
+        | {"dropout": 0.2, "initial_std": 0.01, "likelihood": "bernoulli"},
+    ),
+    "aae-conv-rgb-spectral": Case(
+        AAE,
+        (9, 9, 3),
+        3,
+        CONV | {"discriminator_units": [8], "prior": {"name": "Uniform", "dim": 3}, "spectral_norm": True},
+    ),
+    "vae": Case(VAE, (8, 8, 1), 4, {"units": [16], "prior": {"name": "Normal", "dim": 4}}),
+    "vae-conv-mixture": Case(VAE, (10, 10, 1), 2, CONV | {"prior": "GaussianMixture", "likelihood": "squared"}),
+}
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def fit(model: LatentModel, images: np.ndarray, epochs: int = 1) -> keras.callbacks.History:
+    """Full batches of 8, in order."""
+    return model.fit(images, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+
+
+def state(model: LatentModel) -> list[np.ndarray]:
+    """Everything that training moves: weights, optimizer slots, seeds."""
+    slots = [variable for optimizer in model.optimizers.values() for variable in optimizer.variables]
+    variables = [*model.weights, *slots, model.seeds.state]
+    return [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+
+
+def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,40 @@
+"""A phase moves every weight of the parts that it declares, and nothing else."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.cases import CASES, Case
+
+MOVES = [(case, phase.name) for case in CASES.values() for phase in case.build().phases()]
+NAMES = [f"{name}-{phase.name}" for name, case in CASES.items() for phase in case.build().phases()]
+
+
+@pytest.mark.parametrize(("case", "name"), MOVES, ids=NAMES)
+def test_gradients_reach_all_that_a_phase_trains(case: Case, name: str):
+    model = case.build()
+    phase = next(phase for phase in model.phases() if phase.name == name)
+    with tf.GradientTape() as tape:
+        total = tf.add_n(list(phase.loss(model.batch(case.images()), True).values()))
+    weights = model.weights_of(phase)
+    assert weights
+    for weight, gradient in zip(weights, tape.gradient(total, weights), strict=True):
+        assert gradient is not None, f"{weight.path} is declared by {name} but its loss does not depend on it"
+
+
+@pytest.mark.parametrize(("case", "name"), MOVES, ids=NAMES)
+def test_a_phase_moves_its_parts_alone(case: Case, name: str):
+    model = case.build()
+    rates = {phase.name: 0.1 if phase.name == name else 0.0 for phase in model.phases()}
+    model.compile({phase: keras.optimizers.SGD(rate) for phase, rate in rates.items()}, run_eagerly=True)
+    trained = {id(weight) for phase in model.phases() if phase.name == name for weight in model.weights_of(phase)}
+    before = [(weight, keras.ops.convert_to_numpy(weight).copy()) for weight in model.weights]
+    model.train_on_batch(case.images())
+    moved = {id(weight) for weight, old in before if not np.array_equal(old, weight)}
+    # the counter, and spectral normalisation, which rescales the discriminator whenever that is trained
+    free = {id(model.steps)}
+    if case.arguments.get("spectral_norm"):
+        free |= {id(weight) for weight in model.discriminator.weights}
+    assert moved - free <= trained
+    assert trained & moved, f"{name} moved nothing"

@@ -1,0 +1,42 @@
+"""A `.keras` file holds everything: a loaded model goes on exactly as the saved one would have."""
+
+import keras
+import numpy as np
+
+from tests.cases import assert_same, every_case, fit, state
+
+
+@every_case
+def test_a_loaded_model_continues_bit_for_bit(case, tmp_path):
+    model = case.compiled()
+    images = case.images()
+    fit(model, images)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(state(model), state(loaded))
+    fit(model, images)
+    fit(loaded, images)
+    assert_same(state(model), state(loaded))
+    assert int(loaded.steps) == 6
+
+
+@every_case
+def test_stopping_changes_nothing(case, tmp_path):
+    whole, half = case.compiled(), case.compiled()
+    images = case.images()
+    for model in (whole, half):
+        fit(model, images)
+    half.save(tmp_path / "half.keras")
+    fit(whole, images)
+    resumed = keras.saving.load_model(tmp_path / "half.keras")
+    fit(resumed, images)
+    assert_same(state(whole), state(resumed))
+
+
+@every_case
+def test_a_loaded_model_answers_the_same(case, tmp_path):
+    model = case.compiled()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(case.images()), loaded(case.images()))
+    np.testing.assert_array_equal(model.sample(3), loaded.sample(3))

@@ -1,0 +1,53 @@
+"""Eager, graph and XLA are one algorithm.
+
+XLA draws other numbers from one seed, so draws are replaced by constants.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.cases import CASES, every_case, fit
+from tfaae import priors, seeds
+
+MODES = {"eager": {"run_eagerly": True}, "graph": {"jit_compile": False}, "xla": {"jit_compile": True}}
+NOISELESS = ["aae-deterministic", "aae-gaussian-mixture", "aae-conv-rgb-spectral", "vae", "vae-conv-mixture"]
+
+
+@pytest.fixture
+def constant_draws(monkeypatch):
+    """Every stateless seed is the same, and every normal draw a fixed ramp."""
+
+    def ramp(shape, *args, **kwargs):
+        count = tf.reduce_prod(shape)
+        return tf.reshape(tf.linspace(-1.0, 1.0, count), shape)
+
+    monkeypatch.setattr(priors.Prior, "sample", lambda self, count, seed: ramp([count, self.dim]))
+    monkeypatch.setattr("tfaae.posteriors.tfd.MultivariateNormalDiag.sample", _mean_plus_ramp(ramp))
+    monkeypatch.setattr(seeds.Seeds, "stateless", lambda self: seeds.fixed(0))
+
+
+def _mean_plus_ramp(ramp):
+    return lambda self, seed: self.mean() + self.stddev() * ramp(tf.shape(self.mean()))
+
+
+@pytest.mark.parametrize("name", NOISELESS)
+def test_modes_agree(name, constant_draws):
+    case = CASES[name]
+    results = {}
+    for mode, options in MODES.items():
+        model = case.compiled(optimizer="sgd", **options)
+        results[mode] = (fit(model, case.images(16)).history, model.get_weights())
+    for mode in ("graph", "xla"):
+        for term, values in results["eager"][0].items():
+            np.testing.assert_allclose(results[mode][0][term], values, rtol=1e-5, err_msg=term)
+        for one, other in zip(results[mode][1], results["eager"][1], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@every_case
+def test_every_model_trains_under_xla(case):
+    model = case.compiled(jit_compile=True)
+    history = fit(model, case.images(16)).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert int(model.steps) == 2

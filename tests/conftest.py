@@ -1,0 +1,51 @@
+"""What tests share: quiet imports, the real digits, and one small trained run."""
+
+from pathlib import Path
+
+import pytest
+
+from tfaae.quiet import import_tensorflow
+
+import_tensorflow()
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+TFDS = SHARED / "data" / "tensorflow_datasets"
+
+TINY_RUN = {
+    "seed": 1,
+    "data": {"name": "digits", "batch": 100, "validation": 98},
+    "model": {"name": "AAE", "latent_dim": 2, "units": [32], "discriminator_units": [32]},
+    "optim": {
+        "reconstruction": {"name": "adam", "learning_rate": 1e-3},
+        "discriminator": {"name": "adam", "learning_rate": 1e-3},
+        "generator": {"name": "adam", "learning_rate": 1e-3},
+    },
+    "train": {"epochs": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's digits, split."""
+    from tfaae import data
+    from tfaae.config import DataConfig
+
+    return data.load(DataConfig(name="digits", validation=98))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """The folder of a small AAE trained for two epochs. Tests only read it."""
+    from tfaae import config, train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train.run(config.parse(TINY_RUN), folder)
+    return folder
+
+
+@pytest.fixture
+def tfds_folder() -> Path:
+    """MNIST and Fashion-MNIST as tensorflow-datasets prepares them."""
+    if not TFDS.is_dir():
+        pytest.skip(f"{TFDS} is absent: real MNIST is not at hand")
+    return TFDS

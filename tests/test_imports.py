@@ -1,0 +1,78 @@
+"""The package keeps its own architecture: a module imports only from the levels above its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tfaae"
+
+LEVELS = [
+    {"errors", "seeds", "quiet", "check_export"},
+    {"config", "losses", "naming", "networks"},
+    {"optimizers", "posteriors", "priors", "data"},
+    {"models.base"},
+    {"models.aae", "models.vae"},
+    {"models"},
+    {"metrics", "figures"},  # these use the verbs of whatever they are given: no model, no prior
+    {"callbacks", "export"},
+    {"train", "evaluate"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+ONLY = {
+    "metrics": set(),
+    "figures": set(),
+    "callbacks": {"errors", "figures", "metrics"},
+    "export": {"errors", "check_export"},
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("tfaae.") for alias in node.names if alias.name.startswith("tfaae.")}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tfaae":
+            inside = node.module.removeprefix("tfaae").lstrip(".")
+            names = {f"{inside}.{alias.name}".lstrip(".") for alias in node.names}
+            found |= {name for name in names if name in MODULES} or {inside}
+    return found
+
+
+def level(module: str) -> int:
+    return next(number for number, names in enumerate(LEVELS) if module in names)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_come_from_above(module):
+    for other in imports(MODULES[module]):
+        assert level(other) < level(module), f"{module} imports {other}, which is not above it"
+        if module in ONLY:
+            assert other in ONLY[module], f"{module} may not know {other}"
+
+
+def test_every_level_is_of_modules_that_exist():
+    assert set().union(*LEVELS) == set(MODULES)
+
+
+@pytest.mark.parametrize("statement", ["import tfaae", "import tfaae.cli, tfaae.config", "import tfaae; dir(tfaae)"])
+def test_tensorflow_waits(statement):
+    code = f"import sys; {statement}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_public_names_exist():
+    import tfaae
+
+    for name in tfaae.__all__:
+        assert getattr(tfaae, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'AAEE'"):
+        tfaae.AAEE  # noqa: B018

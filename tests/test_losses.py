@@ -1,0 +1,52 @@
+"""Losses against values worked out by hand, and the mistakes of earlier implementations."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfaae import losses
+
+
+def test_squared_is_half_the_sum_over_pixels_averaged_over_images():
+    images = np.zeros((2, 2, 2, 1), np.float32)
+    images[1] = 1.0
+    logits = np.zeros_like(images)  # sigmoid 0.5: every pixel is off by 0.5
+    assert float(losses.reconstruction(images, logits, "squared")) == pytest.approx(0.5 * 4 * 0.25)
+
+
+def test_bernoulli_is_the_negative_log_probability_of_the_pixels():
+    images = np.array([[[[1.0], [0.0]]]], np.float32)
+    logits = np.array([[[[2.0], [-1.0]]]], np.float32)
+    probability = 1 / (1 + np.exp(-logits))
+    expected = -np.sum(images * np.log(probability) + (1 - images) * np.log(1 - probability))
+    assert float(losses.reconstruction(images, logits, "bernoulli")) == pytest.approx(expected, rel=1e-6)
+
+
+def test_bernoulli_is_finite_at_extreme_logits():
+    logits = np.full((1, 2, 2, 1), -1e4, np.float32)
+    assert np.isfinite(losses.reconstruction(np.ones_like(logits), logits, "bernoulli"))
+
+
+def test_equilibrium():
+    zeros = tf.zeros(7)
+    assert float(losses.discriminator_loss(zeros, zeros)) == pytest.approx(losses.EQUILIBRIUM)
+    assert float(losses.generator_loss(zeros)) == pytest.approx(np.log(2))
+
+
+def test_prior_draws_are_the_positive_class():
+    right = losses.discriminator_loss(real=tf.fill([4], 5.0), fake=tf.fill([4], -5.0))
+    wrong = losses.discriminator_loss(real=tf.fill([4], -5.0), fake=tf.fill([4], 5.0))
+    assert float(right) < 0.02 < 9 < float(wrong)
+    assert float(losses.generator_loss(tf.fill([4], 5.0))) < 0.01  # codes that pass for prior draws
+
+
+def test_the_generator_does_not_saturate():
+    """Where the discriminator wins, the gradient is 1, not e^-10 as -log(1 - D) would give."""
+    logit = tf.Variable(-10.0)
+    with tf.GradientTape() as tape:
+        loss = losses.generator_loss(logit[None])
+    assert float(tape.gradient(loss, logit)) == pytest.approx(-1, abs=1e-3)
+
+
+def test_accuracy():
+    assert float(losses.discriminator_accuracy(tf.constant([1.0, -1.0]), tf.constant([-1.0, -1.0]))) == 0.75
