@@ -385,7 +385,7 @@ def test_a_loss_that_is_not_finite_stops(rate, epochs, config, tmp_path):
     out = tmp_path / "out"
     overrides = ["--set", f"optim.reconstruction.learning_rate={rate}", "--set", "train={epochs: 3, xla: false}"]
     result = tfaae("train", config, "--out", out, *overrides)
-    assert_refused(result, " is nan at step ", ", in phase ", "Try a smaller learning rate in optim.")
+    assert_refused(result, " is nan at step ", ", in phase ", "Try a smaller learning rate for ")
     assert result.stderr.split(" is nan")[0].removeprefix("error: ") in AAE.reports
     assert (out / "checkpoint.keras").exists() == bool(epochs)
     assert not list(out.glob("partial*"))

@@ -538,8 +538,10 @@ def test_a_sixth_is_held_out_and_never_nothing(count, held_out, npz):
 
 def test_a_source_with_a_test_set_keeps_it(npz):
     images = numbered(20).images
-    found = load("npz", path=npz(x_train=images[:15], x_test=images[15:]), validation=5, test=9)
+    found = load("npz", path=npz(x_train=images[:15], x_test=images[15:]), validation=5)
     assert [len(split) for split in found[:3]] == [10, 5, 5]
+    with pytest.raises(InputError, match="npz has a test set of its own"):
+        load("npz", path=npz(x_train=images[:15], x_test=images[15:]), test=9)
 
 
 @pytest.mark.parametrize(

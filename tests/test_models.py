@@ -91,6 +91,7 @@ def test_final_models():
     [
         (lambda: AAE(SHAPE, 3), "latent_dim is 3"),
         (lambda: AAE(SHAPE, 0), "latent_dim must be at least 1"),
+        (lambda: AAE(SHAPE, 2, seed=-1), "seed must be at least 0"),
         (lambda: AAE((8, 9, 1), 2), "image_shape must be"),
         (lambda: AAE((8, 8, 2), 2), "image_shape must be"),
         (lambda: AAE(SHAPE, 2, posterior="gausian"), "did you mean 'gaussian'"),

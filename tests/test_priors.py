@@ -24,8 +24,8 @@ every_prior = pytest.mark.parametrize("prior", EVERY.values(), ids=EVERY.keys())
 
 
 def chi_squared(prior, extent: float, labels=None) -> tuple[float, int]:
-    """Histogram of 100,000 draws against the density summed over each bin: the statistic and its degrees of freedom."""
-    count, bins, fine = 100_000, 25, 6
+    """Histogram of 40,000 draws against the density summed over each bin: the statistic and its degrees of freedom."""
+    count, bins, fine = 40_000, 25, 10
     draws = prior.sample(count, None if labels is None else np.full(count, labels), seed=fixed(1)).numpy()
     observed, *_ = np.histogram2d(*draws.T, bins=bins, range=[[-extent, extent]] * 2)
     centres = (np.arange(bins * fine) + 0.5) / (bins * fine) * 2 * extent - extent

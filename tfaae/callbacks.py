@@ -28,8 +28,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
             if not np.isfinite(logs[term]):
                 phase = self.model.phase_of.get(term, term)
                 raise InputError(
-                    f"{term} is {float(logs[term])} at step {int(self.model.steps)}, in phase {phase}: stopped; "
-                    f"the last good checkpoint stays. Try a smaller learning rate in optim.{phase}"
+                    f"{term} is {float(logs[term])} at step {int(self.model.steps)}, in phase {phase}: stopped; the "
+                    f"last good checkpoint, if any, stays. Try a smaller learning rate for {phase} or a phase before it"
                 )
 
 
@@ -42,7 +42,9 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.save():  # a rectifier can hide it from the losses
-            raise InputError(f"weights are not finite after epoch {epoch + 1}: stopped; the last good checkpoint stays")
+            raise InputError(
+                f"weights are not finite after epoch {epoch + 1}: stopped; the last good checkpoint, if any, stays"
+            )
 
     def save(self) -> bool:
         """Returns whether it wrote: weights that are not finite leave the last good file in place."""

@@ -68,6 +68,8 @@ def load(config: DataConfig) -> Data:
     for split in splits:
         check(split, len(source.classes))
     splits = [Split(np.asarray(_fit(split.images, config)), split.labels) for split in splits]
+    if config.test and source.test is not None:
+        raise InputError(f"data.test: leave it out; {config.name} has a test set of its own")
     height, width = splits[0].images.shape[1:3]
     if height != width:
         raise InputError(f"images are {height} x {width}, models take squares; set data.size to crop and resize them")

@@ -52,15 +52,8 @@ class Prior(abc.ABC):
 
 
 def get(spec: Any) -> Prior:
-    """A prior from its name, from `{"name": ..., argument: ...}`, or itself.
-
-    `ToyGaussianMixture` names a preset of the mixture.
-    """
-    if spec == "ToyGaussianMixture":
-        return GaussianMixture(
-            radius=1.4, radial_std=0.5, tangential_std=0.1
-        )  # the small flower of public implementations
-    prior = naming.make("prior", spec, {cls.__name__: cls for cls in Prior.__subclasses__()})
+    """A prior from its name, from `{"name": ..., argument: ...}`, or itself. Your own subclasses count."""
+    prior = naming.make("prior", spec, {cls.__name__: cls for cls in _subclasses(Prior)})
     if not isinstance(prior, Prior):
         raise InputError(f"prior: expected a name, a mapping or a Prior, got {prior!r}")
     return prior
@@ -148,6 +141,13 @@ class GaussianMixture(Prior):
         angles = 2 * np.pi * np.arange(self.components) / self.components
         rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # [k, 2]
         return rays, np.stack([-rays[:, 1], rays[:, 0]], axis=1)
+
+
+class ToyGaussianMixture(GaussianMixture):
+    """The small flower of most public implementations."""
+
+    def __init__(self):
+        super().__init__(components=10, radius=1.4, radial_std=0.5, tangential_std=0.1)
 
 
 class SwissRoll(Prior):
@@ -255,6 +255,10 @@ class OneHot(Prior):
         known = labels[:, None] == tf.range(self.dim)
         logits = tf.where((labels[:, None] < 0) | known, 0.0, -1e9)  # -inf would make tfp's log_prob NaN: 0 times -inf
         return tfd.OneHotCategorical(logits=logits, dtype=tf.float32)
+
+
+def _subclasses(cls: type[Prior]) -> list[type[Prior]]:
+    return [found for sub in cls.__subclasses__() for found in (sub, *_subclasses(sub))]
 
 
 def _percentiles(count: int) -> np.ndarray:

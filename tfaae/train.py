@@ -57,7 +57,10 @@ def build(config: Config, data: Data) -> LatentModel:
     if name is None:
         raise InputError("model: missing name")
     cls: Any = final_models()[choose("model", name, final_models())]
-    given = {"image_shape": data.image_shape, "seed": config.seed} | given
+    decided = {"image_shape": data.image_shape, "seed": config.seed}
+    for key in decided.keys() & given.keys():
+        raise InputError(f"model.{key}: leave it out; image_shape comes from the data, the seed from `seed`")
+    given |= decided
     naming.check_arguments(f"model {name}", cls, given)
     model = cls(**given)
     phases = [phase.name for phase in model.phases()]

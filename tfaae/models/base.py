@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfaae import naming
-from tfaae.errors import InputError
+from tfaae.errors import InputError, not_negative
 from tfaae.networks import Shape
 from tfaae.posteriors import Posterior
 from tfaae.priors import Prior
@@ -58,6 +58,7 @@ class LatentModel(keras.Model, abc.ABC):
         self.image_shape = check_image_shape(image_shape)
         if latent_dim < 1:
             raise InputError(f"latent_dim must be at least 1, got {latent_dim}")
+        not_negative(type(self).__name__, seed=seed or 0)
         self.latent_dim, self.seed = latent_dim, seed
         self.seeds = Seeds(seed)
         self.steps = self.add_weight(name="steps", dtype="int64", initializer="zeros", trainable=False)

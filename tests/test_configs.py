@@ -1,0 +1,65 @@
+"""Every config that comes with the package builds its model, takes a step, and says what it is for."""
+
+import numpy as np
+import pytest
+
+from tfaae import config, data, train
+
+CONFIGS = sorted(config.folder().glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """Images of MNIST's shape, where the data itself is not the subject."""
+    path = tmp_path_factory.mktemp("data") / "stand_in.npz"
+    random = np.random.default_rng(0)
+    np.savez(path, x_train=random.uniform(size=(130, 28, 28)).astype(np.float32), y_train=np.arange(130) % 10)
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_builds_and_takes_a_step(path, stand_in):
+    overrides = ["train.xla=false", "data.validation=0"]
+    if "mnist" in path.stem:
+        overrides += ["data.name=npz", f"data.path={stand_in}", "data.batch=20"]
+    resolved = config.load(path, overrides)
+    source = data.load(resolved.data)
+    model = train.build(resolved, source)
+    before = model.get_weights()
+    reported = model.train_on_batch(source.train.images[:20], return_dict=True)
+    assert set(reported) == set(model.reports)
+    assert all(np.isfinite(value) for value in reported.values())
+    assert any(not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
+def test_is_small_and_says_what_it_is_for(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert len(lines) <= 25
+    if "mnist" in path.stem:
+        assert "figure" in lines[0]
+
+
+def test_schedules_end_with_the_run():
+    """A cosine over other epochs than the run's would stop early, or never reach its end."""
+    for path in CONFIGS:
+        resolved = config.load(path)
+        for spec in resolved.optim.values():
+            rate = spec["learning_rate"]
+            if isinstance(rate, dict) and "decay_epochs" in rate:
+                assert rate["decay_epochs"] == resolved.train.epochs, path.stem
+
+
+@pytest.mark.slow
+def test_real_mnist_one_epoch(tfds_folder, tmp_path):
+    overrides = [
+        f"data.data_dir={tfds_folder}",
+        "train.epochs=1",
+        "model.units=[100]",
+        "model.discriminator_units=[100]",
+    ]
+    files = train.run(config.load(config.find("aae_mnist"), overrides), tmp_path / "run")
+    assert files.checkpoint.is_file()
+    _, _, model = train.load(files.folder)
+    assert int(model.steps) == 500
