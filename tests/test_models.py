@@ -77,6 +77,16 @@ class Shifted(priors.Prior):
         return tfd.MultivariateNormalDiag(tf.tile([[4.0, -3.0]], [tf.shape(labels)[0], 1]))
 
 
+def test_discriminator_noise_fades_out_with_the_steps():
+    model = AAE(SHAPE, 2, discriminator_noise=2.0, discriminator_noise_steps=100, seed=0, **MLP)
+    codes = np.zeros((20_000, 2), np.float32)
+    for steps, std in ((0, 2.0), (50, 1.0), (100, 0.0), (1000, 0.0)):
+        model.steps.assign(steps)
+        assert np.std(model.blur(codes, training=True)) == pytest.approx(std, rel=0.03)
+    model.steps.assign(0)
+    np.testing.assert_array_equal(model.blur(codes, training=False), codes)
+
+
 def test_a_users_own_prior_has_a_name():
     assert isinstance(priors.get("Shifted"), Shifted)
 

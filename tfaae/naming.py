@@ -34,6 +34,11 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def subclasses(cls: type[Any]) -> list[type[Any]]:
+    """Every class that is defined below this one."""
+    return [found for sub in cls.__subclasses__() for found in (sub, *subclasses(sub))]
+
+
 def make(what: str, spec: Any, classes: dict[str, Any]) -> Any:
     """An object from its name, from `{"name": ..., argument: ...}`, or itself.
 

@@ -53,7 +53,7 @@ class Prior(abc.ABC):
 
 def get(spec: Any) -> Prior:
     """A prior from its name, from `{"name": ..., argument: ...}`, or itself. Your own subclasses count."""
-    prior = naming.make("prior", spec, {cls.__name__: cls for cls in _subclasses(Prior)})
+    prior = naming.make("prior", spec, {cls.__name__: cls for cls in naming.subclasses(Prior)})
     if not isinstance(prior, Prior):
         raise InputError(f"prior: expected a name, a mapping or a Prior, got {prior!r}")
     return prior
@@ -255,10 +255,6 @@ class OneHot(Prior):
         known = labels[:, None] == tf.range(self.dim)
         logits = tf.where((labels[:, None] < 0) | known, 0.0, -1e9)  # -inf would make tfp's log_prob NaN: 0 times -inf
         return tfd.OneHotCategorical(logits=logits, dtype=tf.float32)
-
-
-def _subclasses(cls: type[Prior]) -> list[type[Prior]]:
-    return [found for sub in cls.__subclasses__() for found in (sub, *_subclasses(sub))]
 
 
 def _percentiles(count: int) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from typing import Any, Literal
 
+import keras
 import tensorflow as tf
 
 from tfaae import losses, posteriors, priors
 from tfaae.errors import choose, not_negative
 from tfaae.models.base import Batch, LatentModel, Phase, Terms, check_prior, register
-from tfaae.networks import Arch, Builder, Noise
+from tfaae.networks import Arch, Builder
 
 
 @register
@@ -24,6 +25,7 @@ class AAE(LatentModel):
         discriminator_units: hidden widths of the discriminator.
         input_noise: standard deviation added to the images while training.
         discriminator_noise: standard deviation added to codes and prior draws before the discriminator while training.
+        discriminator_noise_steps: training steps over which that noise fades out linearly; 0 keeps it.
         dropout: share of hidden activations dropped in encoder and decoder while training.
         spectral_norm: spectral normalisation of the discriminator.
         initial_std: weights start from N(0, std^2), the paper's 0.01 say; None means Glorot's uniform.
@@ -45,6 +47,7 @@ class AAE(LatentModel):
         discriminator_units: tuple[int, ...] = (1000, 1000),
         input_noise: float = 0.0,
         discriminator_noise: float = 0.0,
+        discriminator_noise_steps: int = 0,
         dropout: float = 0.0,
         spectral_norm: bool = False,
         initial_std: float | None = None,
@@ -55,9 +58,11 @@ class AAE(LatentModel):
         self.prior = check_prior(priors.get(prior), latent_dim)
         choose("likelihood", likelihood, losses.LIKELIHOODS)
         not_negative("AAE", input_noise=input_noise, discriminator_noise=discriminator_noise)
+        not_negative("AAE", discriminator_noise_steps=discriminator_noise_steps)
         self.posterior, self.noise_dim, self.likelihood = posterior, noise_dim, likelihood
         self.arch, self.units, self.discriminator_units = arch, tuple(units), tuple(discriminator_units)
-        self.input_noise, self.discriminator_noise, self.dropout = input_noise, discriminator_noise, dropout
+        self.input_noise, self.dropout = input_noise, dropout
+        self.discriminator_noise, self.discriminator_noise_steps = discriminator_noise, discriminator_noise_steps
         self.spectral_norm, self.initial_std = spectral_norm, initial_std
 
         builder = Builder(self.seeds, arch, initial_std, dropout)
@@ -67,7 +72,6 @@ class AAE(LatentModel):
         self.decoder = builder.decoder(latent_dim, self.image_shape, self.units[::-1])
         critic = Builder(self.seeds, initial_std=initial_std, spectral_norm=spectral_norm)
         self.discriminator = critic.discriminator((latent_dim,), self.discriminator_units)
-        self.blur = Noise(discriminator_noise, self.seeds)
 
     def phases(self):
         return (
@@ -85,12 +89,24 @@ class AAE(LatentModel):
         """Prior draws are the positive class, codes the negative (section 2)."""
         codes = self.encoder(batch.images, training=training)
         draws = self.prior.sample(tf.shape(codes)[0], seed=self.seeds.stateless())
-        both = self.blur(tf.concat([draws, codes], axis=0), training=training)
+        both = self.blur(tf.concat([draws, codes], axis=0), training)
         real, fake = tf.split(self.discriminator(both, training=training), 2)
         self.track({"discriminator_accuracy": losses.discriminator_accuracy(real, fake)}, batch)
         return {"discriminator": losses.discriminator_loss(real, fake)}
 
     def generator_loss(self, batch: Batch, training: bool) -> Terms:
         """The encoder is the generator: its codes are to pass for prior draws. The discriminator stands still here."""
-        codes = self.blur(self.encoder(batch.images, training=training), training=training)
+        codes = self.blur(self.encoder(batch.images, training=training), training)
         return {"generator": losses.generator_loss(self.discriminator(codes, training=False))}
+
+    def blur(self, codes: tf.Tensor, training: bool) -> tf.Tensor:
+        """Instance noise (Arjovsky and Bottou 2017): where two distributions hardly overlap, blurred ones do.
+
+        It shows codes the way across a gap of the prior; faded out, it leaves the prior as it is.
+        """
+        if not training or not self.discriminator_noise:
+            return codes
+        std = self.discriminator_noise
+        if self.discriminator_noise_steps:
+            std *= tf.maximum(0.0, 1.0 - tf.cast(self.steps, tf.float32) / self.discriminator_noise_steps)
+        return codes + std * keras.random.normal(tf.shape(codes), seed=self.seeds)

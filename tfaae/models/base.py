@@ -1,6 +1,7 @@
 """The model frame: a `LatentModel` is a list of phases plus the one `train_step` that plays them in order."""
 
 import abc
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -245,10 +246,4 @@ def check_prior(prior: Prior, latent_dim: int) -> Prior:
 
 def final_models() -> dict[str, type[LatentModel]]:
     """Every concrete model that is imported, by name."""
-    found, queue = {}, [LatentModel]
-    while queue:
-        cls = queue.pop()
-        queue += cls.__subclasses__()
-        if abc.ABC not in cls.__bases__ and not cls.__abstractmethods__:
-            found[cls.__name__] = cls
-    return found
+    return {cls.__name__: cls for cls in naming.subclasses(LatentModel) if not inspect.isabstract(cls)}
