@@ -21,7 +21,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.conftest import TINY_RUN
-from tfaae.callbacks import EQUILIBRIUM
+from tfaae.losses import EQUILIBRIUM
 
 pytestmark = [
     pytest.mark.browser,

@@ -13,7 +13,6 @@ from tensorboard.plugins import projector
 from tfaae import figures, metrics
 from tfaae.errors import InputError
 
-EQUILIBRIUM = {"discriminator": 2 * np.log(2), "discriminator_accuracy": 0.5, "generator": np.log(2)}
 PROJECTED = 2500  # a sheet of 50 x 50 thumbnails
 
 
@@ -73,26 +72,28 @@ class LearningRates(keras.callbacks.Callback):
 
 
 class TimeLeft(keras.callbacks.Callback):
-    """One line before an epoch: how long the rest will take, by the epochs so far."""
+    """A line before an epoch, every ten seconds at most: how long the rest will take, by the epochs so far."""
 
     def on_train_begin(self, logs=None):
-        self.start = time.monotonic()
+        self.start = self.told = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch:
-            left = (time.monotonic() - self.start) / epoch * (self.params["epochs"] - epoch)
+        now = time.monotonic()
+        if epoch and now - self.told >= 10:
+            left = (now - self.start) / epoch * (self.params["epochs"] - epoch)
             print(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left", flush=True)
+            self.told = now
 
 
 class Equilibrium(keras.callbacks.Callback):
-    """Draws the adversary's equilibrium (2 ln 2, accuracy 0.5, ln 2) into the TensorBoard charts, as one more run."""
+    """Draws the levels at which an adversary can only guess into the TensorBoard charts, as one more run."""
 
     def __init__(self, folder: str | Path):
         super().__init__()
         self.folder = str(folder)
 
     def on_train_begin(self, logs=None):
-        self.levels = {f"epoch_{term}": level for term, level in EQUILIBRIUM.items() if term in self.model.reports}
+        self.levels = {f"epoch_{term}": level for term, level in self.model.equilibrium.items()}
         if self.levels:
             self.writer = tf.summary.create_file_writer(self.folder)
 

@@ -27,7 +27,7 @@ def of_model(
     found = {
         "reconstructions": reconstructions(shown, np.asarray(model(shown))),
         "samples": samples(np.asarray(model.sample(100, seed=0))),
-        "codes": scatter(codes, labels, classes, draws=_draws(model.prior, len(codes))),
+        "codes": scatter(codes, labels, classes, draws=_draws(model.prior, max(len(codes), 2500))),
     }
     for title, plane in model.prior.manifolds().items():
         decoded = np.asarray(model.decode(plane.reshape(-1, plane.shape[-1]).astype(np.float32)))

@@ -8,7 +8,8 @@ import math
 
 import tensorflow as tf
 
-EQUILIBRIUM = 2 * math.log(2)  # the discriminator's loss where the codes follow the prior: it can only guess
+# where the codes follow the prior, and the discriminator can only guess
+EQUILIBRIUM = {"discriminator": 2 * math.log(2), "discriminator_accuracy": 0.5, "generator": math.log(2)}
 LIKELIHOODS = ("bernoulli", "squared")
 
 

@@ -32,6 +32,7 @@ class AAE(LatentModel):
     """
 
     reports = ("reconstruction", "discriminator", "discriminator_accuracy", "generator")
+    equilibrium = losses.EQUILIBRIUM
 
     def __init__(
         self,

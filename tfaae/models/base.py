@@ -48,6 +48,7 @@ class LatentModel(keras.Model, abc.ABC):
     """
 
     reports: ClassVar[tuple[str, ...]]  # every number that the phases track, in the order of the progress bar
+    equilibrium: ClassVar[dict[str, float]] = {}  # where an adversary's terms settle when it can only guess
     decoder: keras.Model
     encoder: Posterior
     prior: Prior
