@@ -21,6 +21,8 @@ check: .venv/ready
 	tools/check
 
 .venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "needs Python 3.11 with venv (Debian: python3-venv); say which with make PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -279,6 +279,7 @@ def test_did_you_mean_ignores_case(word, hint):
     ("schedule", "at", "rates"),
     [
         ({"name": "CosineDecay", "initial_learning_rate": 0.1, "decay_epochs": 2}, [0, 10, 20], [0.1, 0.05, 0.0]),
+        ({"name": "CosineDecay", "initial_learning_rate": 0.1}, [0, 20, 40], [0.1, 0.05, 0.0]),  # the whole run: 4
         (
             {"name": "PiecewiseConstantDecay", "boundary_epochs": [1, 2], "values": [0.3, 0.2, 0.1]},
             [10, 11, 21],
@@ -298,13 +299,13 @@ def test_did_you_mean_ignores_case(word, hint):
     ],
 )
 def test_schedules_are_told_in_epochs(schedule, at, rates):
-    built = optimizers.build("optim.phase", {"name": "sgd", "learning_rate": schedule}, steps_per_epoch=10)
+    built = optimizers.build("optim.phase", {"name": "sgd", "learning_rate": schedule}, steps_per_epoch=10, epochs=4)
     assert [float(built._learning_rate(step)) for step in at] == pytest.approx(rates, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop", "adamax", "nadam", "lion", "muon"])
 def test_optimizers_by_name(name):
-    built = optimizers.build("optim.phase", {"name": name, "learning_rate": 0.25}, 10)
+    built = optimizers.build("optim.phase", {"name": name, "learning_rate": 0.25}, steps_per_epoch=10, epochs=4)
     assert type(built).__name__.lower() == name
     assert float(built.learning_rate) == 0.25
 
@@ -324,8 +325,8 @@ def test_optimizers_by_name(name):
         ({"learning_rate": float("nan")}, ["a number above 0 or a schedule"]),
         ({"learning_rate": {"name": "CosineDecy"}}, ["did you mean 'CosineDecay'?"]),
         (
-            {"learning_rate": {"name": "CosineDecay", "initial_learning_rate": 0.1}},
-            ["missing argument 'decay_epochs'", "warmup_epochs"],
+            {"learning_rate": {"name": "CosineDecay", "decay_epoch": 3}},
+            ["missing argument 'initial_learning_rate'", "did you mean 'decay_epochs'"],
         ),
         (
             {"learning_rate": {"name": "CosineDecay", "initial_learning_rate": 0.1, "decay_epochs": "x"}},
@@ -340,6 +341,6 @@ def test_optimizers_by_name(name):
 def test_wrong_optimizers(given, told):
     spec = given if not given else {"name": "adam"} | given
     with pytest.raises(InputError) as caught:
-        optimizers.build("optim.phase", spec, 10)
+        optimizers.build("optim.phase", spec, steps_per_epoch=10, epochs=4)
     for part in ["optim.phase", *told]:
         assert part in str(caught.value)

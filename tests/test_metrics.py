@@ -36,7 +36,7 @@ def test_mmd_does_not_depend_on_the_chunks():
 
 def test_prior_match():
     found = metrics.prior_match(normal(999), lambda seed: normal(seed))
-    assert found["sliced_wasserstein_to_prior"] == pytest.approx(found["sliced_wasserstein_prior_to_prior"], rel=0.6)
+    assert 0.3 < found["sliced_wasserstein_to_prior"] / found["sliced_wasserstein_prior_to_prior"] < 2
     far = metrics.prior_match(normal(999, shift=2.0), lambda seed: normal(seed))
     assert far["sliced_wasserstein_to_prior"] > 20 * far["sliced_wasserstein_prior_to_prior"]
     assert far["mmd_to_prior"] > 20 * abs(far["mmd_prior_to_prior"])
@@ -47,9 +47,11 @@ def test_reconstruction_error():
     assert metrics.reconstruction_error(images, images + 0.5) == pytest.approx(0.5 * 4 * 0.25)
 
 
-def test_batched():
-    inputs = np.arange(10.0)[:, None]
+def test_batched_keeps_to_a_million_pixels():
+    images = np.random.default_rng(0).uniform(size=(5, 500, 500, 2))
     sizes = []
-    doubled = metrics.batched(lambda part: sizes.append(len(part)) or 2 * part, inputs, size=4)
-    np.testing.assert_array_equal(doubled, 2 * inputs)
-    assert sizes == [4, 4, 2]
+    doubled = metrics.batched(lambda part: sizes.append(len(part)) or 2 * part, images)
+    np.testing.assert_array_equal(doubled, 2 * images)
+    assert sizes == [2, 2, 1]
+    assert metrics.rows_at_once(np.zeros((1, 28, 28, 1))) == 1000
+    assert metrics.rows_at_once(np.zeros((1, 2048, 2048, 3))) == 1

@@ -116,7 +116,9 @@ def test_final_models():
         (lambda: AAE(SHAPE, 2, discriminator_noise=-0.1), "discriminator_noise"),
         (lambda: AAE(SHAPE, 2, dropout=1.0), "dropout"),
         (lambda: AAE(SHAPE, 2, initial_std=0.0), "initial_std"),
-        (lambda: VAE(SHAPE, 2, prior={"name": "SwissRoll", "noise": 0.0}), "needs log p"),
+        (lambda: VAE(SHAPE, 2, prior={"name": "SwissRoll", "noise": 0.0}), "must be finite everywhere"),
+        (lambda: VAE(SHAPE, 2, prior="Uniform"), "must be finite everywhere"),
+        (lambda: VAE(SHAPE, 10, prior="OneHot"), "must be finite everywhere"),
     ],
 )
 def test_impossible_models(make, says):

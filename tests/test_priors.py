@@ -134,6 +134,30 @@ def test_unknown_labels_draw_from_everything(prior):
     assert set(scores.argmax(axis=1)) == set(range(10))
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "Normal", "std": 5},
+        {"name": "Uniform", "bound": 2},
+        {"name": "GaussianMixture", "radius": 9, "radial_std": 3, "tangential_std": 1},
+        {"name": "SwissRoll", "scale": 14, "noise": 1},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_whole_numbers_are_numbers(spec):
+    """YAML's `std: 5` is an integer."""
+    prior = priors.get(spec)
+    assert np.isfinite(prior.log_prob(prior.sample(4, seed=fixed(0)))).all()
+
+
+def test_swiss_roll_density_of_any_noise():
+    """The entropy of a thin band: length 14^2 / 2 times width sqrt(2 pi e) noise."""
+    for noise in (0.05, 0.02):
+        roll = priors.SwissRoll(noise=noise)
+        found = float(tf.reduce_mean(roll.log_prob(roll.sample(2000, seed=fixed(0)))))
+        assert found == pytest.approx(-np.log(98 * np.sqrt(2 * np.pi * np.e) * noise), abs=0.06)
+
+
 @every_prior
 def test_seeds_and_xla(prior):
     draw = tf.function(lambda seed: prior.sample(64, seed=seed), jit_compile=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tfaae
 from tfaae.cli import main
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -16,7 +17,8 @@ def test_the_script_runs(tmp_path, monkeypatch):
     names: dict = {}
     exec(compile(script, "README.md", "exec"), names)
     assert names["codes"].shape == (299, 2)
-    assert (tmp_path / "aae.keras").is_file()
+    loaded = tfaae.load_model(tmp_path / "aae.keras")
+    assert int(loaded.steps) == int(names["model"].steps) == 20 * 14
     assert (tmp_path / "saved_models" / "mine" / "1" / "encoder.tflite").is_file()
 
 

@@ -153,6 +153,32 @@ def test_a_run_repeats_itself(tiny_run, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_looking_does_not_change_training(tmp_path):
+    """Pictures and validation draw from a stochastic posterior; the run must not notice."""
+    from tests.conftest import TINY_RUN
+    from tfaae import config
+
+    ends = []
+    for name, figures_every, validation in (("often", 1, 98), ("once", 100, 98)):
+        raw = TINY_RUN | {
+            "data": TINY_RUN["data"] | {"validation": validation},
+            "model": TINY_RUN["model"] | {"posterior": "gaussian"},
+            "train": {"epochs": 2, "figures_every": figures_every, "xla": False},
+        }
+        train.run(config.parse(raw), tmp_path / name)
+        ends.append(state(train.load(tmp_path / name)[2]))
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_evaluation_leaves_the_seeds_alone(model):
+    before = np.asarray(model.seeds.state)
+    images = CASES["aae-deterministic"].images()
+    first = model.evaluate(images, verbose=0)
+    np.testing.assert_array_equal(before, model.seeds.state)
+    np.testing.assert_array_equal(first, model.evaluate(images, verbose=0))
+
+
 def test_figures_of_codes_of_any_length():
     for name in ("vae", "aae-conv-rgb-spectral"):
         case = CASES[name]

@@ -13,7 +13,8 @@ from tensorboard.plugins import projector
 from tfaae import figures, metrics
 from tfaae.errors import InputError
 
-PROJECTED = 2500  # a sheet of 50 x 50 thumbnails
+PROJECTED = 2500  # points: a sheet of 50 x 50 thumbnails
+SHEET = 8192  # pixels: the widest sprite that browsers draw
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -112,7 +113,8 @@ class Pictures(keras.callbacks.Callback):
     """Every few epochs and at the end: figures (PNG, TensorBoard), histograms of codes, the Embedding Projector.
 
     Args:
-        images, labels: held out from training, `[n, h, w, c]` and `[n]`; the first 2,500 are used.
+        images, labels: held out from training, `[n, h, w, c]` and `[n]`; the first 2,500 are used, or as many as a
+            sprite holds.
         classes: names of the labels.
         folder: for the PNG files, each the newest of its kind.
         logs: TensorBoard run folder.
@@ -123,7 +125,8 @@ class Pictures(keras.callbacks.Callback):
         self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], *, folder: Path, logs: Path, every: int
     ):
         super().__init__()
-        self.images, self.labels, self.classes = images[:PROJECTED], labels[:PROJECTED], classes
+        most = min(PROJECTED, (SHEET // images.shape[1]) ** 2)
+        self.images, self.labels, self.classes = images[:most], labels[:most], classes
         self.folder, self.logs, self.every = Path(folder), Path(logs), every
 
     def on_train_begin(self, logs=None):
@@ -134,7 +137,8 @@ class Pictures(keras.callbacks.Callback):
             self.draw(epoch)
 
     def draw(self, epoch: int) -> None:
-        codes = metrics.batched(self.model.encode_sample, self.images)
+        with self.model.seeds.kept():
+            codes = metrics.batched(self.model.encode_sample, self.images)
         drawn = figures.of_model(self.model, self.images, self.labels, self.classes, codes=codes)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.writer.as_default(step=epoch):
@@ -145,13 +149,11 @@ class Pictures(keras.callbacks.Callback):
             for axis in range(min(codes.shape[1], 20)):
                 tf.summary.histogram(f"codes/axis {axis}", codes[:, axis])
         self.writer.flush()
-        write_projector(self.logs, codes, self.images, [self._name(label) for label in self.labels])
+        names = [figures.class_name(label, self.classes) for label in self.labels]
+        write_projector(self.logs, codes, self.images, names)
 
     def on_train_end(self, logs=None):
         self.writer.close()
-
-    def _name(self, label: int) -> str:
-        return self.classes[label] if 0 <= label < len(self.classes) else "unknown"
 
 
 def write_projector(folder: Path, codes: np.ndarray, images: np.ndarray, names: list[str]) -> None:

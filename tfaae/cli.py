@@ -1,5 +1,6 @@
 """The command line. TensorFlow is imported inside the commands, so that `--help` answers at once."""
 
+import json
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -43,12 +44,16 @@ def command(function: Callable) -> Callable:
     def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
-        except (InputError, OSError) as error:
+        except click.ClickException:
+            raise
+        except Exception as error:
             if click.get_current_context().find_root().obj:
                 raise
+            expected = isinstance(error, InputError | OSError)
             message = " ".join(str(error).split())
-            click.echo(f"error: {message}", err=True)
-            sys.exit(2)
+            hint = "" if expected else f"unexpected {type(error).__name__} (`tfaae --debug` shows where): "
+            click.echo(f"error: {hint}{message}", err=True)
+            sys.exit(2 if expected else 1)
 
     return main.command()(guarded)
 
@@ -62,7 +67,7 @@ def train(config: str, out: Path, overrides: tuple[str, ...], dry_run: bool) -> 
     """Train the model of CONFIG, a YAML file or a name from `tfaae configs`.
 
     \b
-    Example: tfaae train aae_digits --out runs/digits --set train.epochs=10
+    Example: tfaae train aae_digits --out runs/digits --set seed=1
     """
     from tfaae import config as configs
 
@@ -100,10 +105,11 @@ def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
     _start()
     from tfaae import evaluate, metrics, train
 
-    files, config, model = _load(run, overrides)
+    files, _, config, model = _load(run, overrides)
     test = train.load_data(config, model).test
+    click.echo(f"measuring on {len(test)} test images of {config.data.name} ...")
     values = evaluate.evaluate(model, test)
-    files.metrics.write_text(evaluate.to_json(values), encoding="utf-8")
+    files.metrics.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for line in metrics.table(values):
         click.echo(line)
     click.echo(f"written to {files.metrics}")
@@ -156,9 +162,11 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     _start()
     from tfaae import evaluate, export, train
 
-    _, config, model = _load(run, overrides)
+    _, trained, config, model = _load(run, overrides)
     test = train.load_data(config, model).test
-    card = evaluate.card(folder.name, config, model, evaluate.evaluate(model, test))
+    click.echo(f"measuring on {len(test)} test images of {config.data.name} ...")
+    card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, test))
+    click.echo("writing, then loading it again in a fresh process ...")
     version, differences = export.save(model, folder, test.images[:256], card=card)
     click.echo(f"SavedModel       {version}")
     click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
@@ -190,15 +198,15 @@ def configs(name: str | None) -> None:
 
 
 def _load(run: Path, overrides: tuple[str, ...]) -> tuple:
-    """A run's files, its config with overrides, its model."""
+    """A run's files, its config, that config with other data, its model."""
     from tfaae import config as configs
     from tfaae import train
 
     for override in overrides:
         if not override.startswith("data."):
             raise InputError(f"--set {override}: a trained run takes other keys of `data` alone, data.batch=10 say")
-    files, _, model = train.load(run)
-    return files, configs.load(files.config, overrides), model
+    files, trained, model = train.load(run)
+    return files, trained, configs.load(files.config, overrides), model
 
 
 def _start() -> None:

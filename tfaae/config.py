@@ -63,8 +63,8 @@ class Config(Section):
 
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**31)] = 0
     data: DataConfig
-    model: dict[str, Any]
-    optim: dict[str, dict[str, Any]]
+    model: dict[str, pydantic.JsonValue]
+    optim: dict[str, dict[str, pydantic.JsonValue]]
     train: TrainConfig = TrainConfig()
 
     def to_yaml(self) -> str:
@@ -125,7 +125,7 @@ def _one_or_three(channels: int) -> int:
 def _yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data alone, no Python objects
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -282,7 +282,12 @@ def _tfds_split(builder, name: str, config: DataConfig) -> Split:
     examples = builder.as_dataset(split=name).map(decode, num_parallel_calls=2, deterministic=True)
     if None in examples.element_spec[0].shape:
         raise InputError(f"images of {builder.name} differ in size; set data.size")
-    images, labels = next(examples.batch(builder.info.splits[name].num_examples).as_numpy_iterator())
+    try:
+        images, labels = next(examples.batch(builder.info.splits[name].num_examples).as_numpy_iterator())
+    except tf.errors.OpError as error:
+        raise InputError(
+            f"split {name} in {builder.data_dir} is damaged: {str(error.message).splitlines()[0]}"
+        ) from error
     return Split(images, labels)
 
 

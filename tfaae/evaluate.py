@@ -1,8 +1,5 @@
 """Evaluation of a trained model on test images, and what its model card says."""
 
-import json
-from typing import Any
-
 import numpy as np
 
 from tfaae import data as sources
@@ -18,8 +15,9 @@ def evaluate(model: LatentModel, test: Split) -> dict[str, float]:
 
     Codes are draws from the posterior, as the prior is to be matched by E_x q(z | x).
     """
-    reported = model.evaluate(sources.in_order(test, 1000), verbose=0, return_dict=True)
-    codes = metrics.batched(model.encode_sample, test.images)
+    reported = model.evaluate(sources.in_order(test, metrics.rows_at_once(test.images)), verbose=0, return_dict=True)
+    with model.seeds.kept():
+        codes = metrics.batched(model.encode_sample, test.images)
     reconstructions = metrics.batched(model, test.images)
 
     def draws(seed: int) -> np.ndarray:
@@ -30,8 +28,10 @@ def evaluate(model: LatentModel, test: Split) -> dict[str, float]:
     return found | metrics.prior_match(codes, draws)
 
 
-def card(name: str, config: Config, model: LatentModel, values: dict[str, float]) -> str:
-    """A model card in Markdown: what it is, how it was made, what it reaches."""
+def card(config: Config, measured: str, model: LatentModel, values: dict[str, float]) -> str:
+    """A model card in Markdown: what it is, how it was made, what it reaches on the test images of `measured`."""
+    data = config.data.model_copy(update={"path": None, "data_dir": None})  # where data lay says nothing elsewhere
+    config = config.model_copy(update={"data": data})
     rows = "".join(f"| {key} | {value:.5g} |\n" for key, value in values.items())
     signatures = (
         "`encode` (images -> codes, the posterior's mode), `decode` (codes -> images), `reconstruct` and "
@@ -39,7 +39,7 @@ def card(name: str, config: Config, model: LatentModel, values: dict[str, float]
     )
     height, width, channels = model.image_shape
     what = (type(model).__doc__ or "").splitlines()[0]
-    return f"""# {name}
+    return f"""# {type(model).__name__} on {config.data.name}
 
 {what}
 
@@ -54,12 +54,8 @@ Steps: {int(model.steps)}. Config:
 ```yaml
 {config.to_yaml()}```
 
-## Test images
+## Test images of {measured}
 
 | metric | value |
 |---|---|
 {rows}"""
-
-
-def to_json(values: dict[str, Any]) -> str:
-    return json.dumps(values, indent=2) + "\n"

@@ -78,14 +78,18 @@ def scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, dr
     size = np.clip(4000 / len(codes), 4, 20)  # points^2
     axes.scatter(draws[:, 0], draws[:, 1], s=size, c="#d0d0d0", linewidths=0, label="prior draws")
     for label in np.unique(labels):
-        name = classes[label] if 0 <= label < len(classes) else "unknown"
         points = codes[labels == label]
         colour = COLOURS(label % COLOURS.N) if label >= 0 else "black"
-        axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, label=name)
+        axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, label=class_name(label, classes))
     axes.set(xlabel=names[0], ylabel=names[1], title="codes of held-out images over prior draws", aspect="equal")
     if len(np.unique(labels)) <= 20:
         axes.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
+
+
+def class_name(label: int, classes: Sequence[str]) -> str:
+    """The label's name; "unknown" for -1."""
+    return classes[label] if 0 <= label < len(classes) else "unknown"
 
 
 def to_png(figure: Figure) -> bytes:

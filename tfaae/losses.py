@@ -5,19 +5,20 @@ algorithm.)
 """
 
 import math
+from typing import Literal
 
 import tensorflow as tf
 
 # where the codes follow the prior, and the discriminator can only guess
 EQUILIBRIUM = {"discriminator": 2 * math.log(2), "discriminator_accuracy": 0.5, "generator": math.log(2)}
-LIKELIHOODS = ("bernoulli", "squared")
+Likelihood = Literal["bernoulli", "squared"]
 
 
-def reconstruction(images: tf.Tensor, logits: tf.Tensor, likelihood: str) -> tf.Tensor:
+def reconstruction(images: tf.Tensor, logits: tf.Tensor, likelihood: Likelihood) -> tf.Tensor:
     """-log p(x | z), without the terms that no parameter changes.
 
     `bernoulli`: sum of -x log s - (1 - x) log(1 - s), s = sigmoid(logits).
-    `squared`: half the squared error, 1/2 |x - s|^2 (Makhzani et al. 2015, appendix A: "half the Euclidean error").
+    `squared`: half the squared error, 1/2 |x - s|^2, as public implementations of Makhzani et al. 2015 have it.
 
     Args:
         images: `[n, h, w, c]` float32 in [0, 1].
@@ -33,7 +34,7 @@ def reconstruction(images: tf.Tensor, logits: tf.Tensor, likelihood: str) -> tf.
     return tf.reduce_mean(tf.reduce_sum(pixels, axis=[1, 2, 3]))
 
 
-def log_normaliser(likelihood: str, pixels: int) -> float:
+def log_normaliser(likelihood: Likelihood, pixels: int) -> float:
     """What `reconstruction` leaves out of -log p(x | z), in nats: d/2 log 2 pi for `squared` (unit variance)."""
     return 0.5 * pixels * math.log(2 * math.pi) if likelihood == "squared" else 0.0
 

@@ -5,14 +5,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 
-def batched(function: Callable, inputs: np.ndarray, size: int = 1000) -> np.ndarray:
-    """`function` over slices of at most `size` rows, joined: large sets without large activations."""
-    parts = [np.asarray(function(inputs[start : start + size])) for start in range(0, len(inputs), size)]
+def rows_at_once(images: np.ndarray) -> int:
+    """How many images to pass through a network at a time: a million pixels, from 1 to 1,000 images."""
+    return int(np.clip(1_000_000 // np.prod(images.shape[1:]), 1, 1000))
+
+
+def batched(function: Callable, images: np.ndarray) -> np.ndarray:
+    """`function` over slices of images, joined: large sets without large activations."""
+    size = rows_at_once(images)
+    parts = [np.asarray(function(images[start : start + size])) for start in range(0, len(images), size)]
     return np.concatenate(parts)
 
 
 def reconstruction_error(images: np.ndarray, reconstructions: np.ndarray) -> float:
-    """Half the squared error, summed over pixels, averaged over images (Makhzani et al. 2015, appendix A)."""
+    """Half the squared error, summed over pixels, averaged over images."""
     return float(0.5 * np.mean(np.sum((images - reconstructions) ** 2, axis=(1, 2, 3), dtype=np.float64)))
 
 
@@ -38,7 +44,7 @@ def mmd(first: np.ndarray, second: np.ndarray, *, rows: int = 1000) -> float:
     `second` (Tolstikhin et al. 2018, "Wasserstein auto-encoders", section 4).
 
     Args:
-        first, second: `[n, d]` samples; `second` sets the scale, so give the prior's draws there.
+        first, second: `[n, d]` samples, n at least 2; `second` sets the scale, so give the prior's draws there.
         rows: of the kernel matrix at a time.
     """
     base = 2 * np.sum(np.var(second, axis=0))

@@ -5,7 +5,7 @@ Encoders and discriminators end in a linear layer, decoders in logits.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import keras
 
@@ -53,7 +53,7 @@ class Builder:
         seeds: the model's; initial weights, noise and dropout draw from it.
         arch: `"mlp"` (flattened images, dense layers) or `"conv"` (a convolution of stride 2 for each of `units`).
         initial_std: weights start from N(0, std^2); None means Glorot's uniform.
-        dropout: share of hidden activations dropped while training, in [0, 1).
+        dropout: share of hidden activations dropped in encoder and decoder while training, in [0, 1).
         spectral_norm: Keras's spectral normalisation on every layer of the discriminator (Miyato et al. 2018).
     """
 
@@ -65,7 +65,7 @@ class Builder:
         dropout: float = 0.0,
         spectral_norm: bool = False,
     ):
-        choose("arch", arch, ("mlp", "conv"))
+        choose("arch", arch, get_args(Arch))
         if not 0 <= dropout < 1:
             raise InputError(f"networks: dropout must be at least 0 and below 1, got {dropout}")
         if initial_std is not None:
@@ -87,14 +87,15 @@ class Builder:
         image = keras.Input(image_shape, name="images")
         hidden = Noise(input_noise, self.seeds)(image)
         if self.arch == "conv":
-            hidden = self._shrink(hidden, image_shape, units, self._plain)
+            hidden = self._shrink(hidden, image_shape, units, self._plain, self.dropout)
         hidden = keras.layers.Flatten()(hidden)
         inputs: list = [image]
         if noise_dim:
             inputs.append(keras.Input((noise_dim,), name="posterior_noise"))
             hidden = keras.layers.Concatenate()([hidden, inputs[1]])
         # a convolutional trunk is linear in the noise unless a hidden layer follows the concatenation
-        hidden = self._dense(hidden, units if self.arch == "mlp" else [units[-1]] * bool(noise_dim), self._plain)
+        widths = units if self.arch == "mlp" else [units[-1]] * bool(noise_dim)
+        hidden = self._dense(hidden, widths, self._plain, self.dropout)
         codes = keras.layers.Dense(outputs, kernel_initializer=self._initializer(), name="codes")(hidden)
         return keras.Model(inputs if noise_dim else image, codes, name="encoder_network")
 
@@ -104,7 +105,7 @@ class Builder:
         if self.arch == "conv":
             logits = self._grow(code, image_shape, units)
         else:
-            hidden = self._dense(code, units, self._plain)
+            hidden = self._dense(code, units, self._plain, self.dropout)
             pixels = keras.layers.Dense(math.prod(image_shape), kernel_initializer=self._initializer())(hidden)
             logits = keras.layers.Reshape(image_shape, name="logits")(pixels)
         return keras.Model(code, logits, name="decoder")
@@ -119,10 +120,10 @@ class Builder:
         inputs = hidden = keras.Input(input_shape, name="inputs")
         if len(input_shape) == 3:
             if self.arch == "conv":
-                hidden = self._shrink(hidden, input_shape, units, wrap)
+                hidden = self._shrink(hidden, input_shape, units, wrap, dropout=0.0)
             hidden = keras.layers.Flatten()(hidden)
         if len(input_shape) == 1 or self.arch == "mlp":
-            hidden = self._dense(hidden, units, wrap)
+            hidden = self._dense(hidden, units, wrap, dropout=0.0)
         logit = wrap(keras.layers.Dense(1, kernel_initializer=self._initializer()))(hidden)
         network = keras.Model(inputs, keras.layers.Reshape(())(logit), name="discriminator")
         for layer in network.layers:
@@ -140,19 +141,19 @@ class Builder:
             return keras.initializers.GlorotUniform(seed=seed)
         return keras.initializers.RandomNormal(stddev=self.initial_std, seed=seed)
 
-    def _dense(self, hidden, units: Sequence[int], wrap):
+    def _dense(self, hidden, units: Sequence[int], wrap, dropout: float):
         for width in units:
             hidden = wrap(keras.layers.Dense(width, "relu", kernel_initializer=self._initializer()))(hidden)
-            hidden = Dropout(self.dropout, self.seeds)(hidden)
+            hidden = Dropout(dropout, self.seeds)(hidden)
         return hidden
 
-    def _shrink(self, hidden, image_shape: Shape, units: Sequence[int], wrap):
+    def _shrink(self, hidden, image_shape: Shape, units: Sequence[int], wrap, dropout: float):
         halvings(image_shape, units)
         for filters in units:
             layer = keras.layers.Conv2D(
                 filters, 4, 2, "same", activation="relu", kernel_initializer=self._initializer()
             )
-            hidden = Dropout(self.dropout, self.seeds)(wrap(layer)(hidden))
+            hidden = Dropout(dropout, self.seeds)(wrap(layer)(hidden))
         return hidden
 
     def _grow(self, hidden, image_shape: Shape, units: Sequence[int]):
@@ -171,6 +172,11 @@ class Builder:
             if not last:
                 hidden = Dropout(self.dropout, self.seeds)(hidden)
         return hidden
+
+
+def default_units(arch: Arch) -> tuple[int, ...]:
+    """The paper's two layers of 1,000; filters of two halvings for convolutions."""
+    return (1000, 1000) if arch == "mlp" else (64, 128)
 
 
 def check_units(**units: Sequence[int]) -> None:

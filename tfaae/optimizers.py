@@ -16,25 +16,27 @@ EPOCHS = {
 }
 
 
-def build(what: str, spec: dict[str, Any], steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def build(what: str, spec: dict[str, Any], *, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
     """A Keras optimizer. `what` names it in errors.
 
     Durations of a schedule are given in epochs, `{"name": "CosineDecay", "initial_learning_rate": 0.001,
     "decay_epochs": 30}`: Keras's own argument names with `_epochs` for `_steps`, and `boundary_epochs` for
-    `boundaries`.
+    `boundaries`. Without `decay_epochs`, a decay takes the whole run, `epochs`.
     """
     spec = dict(spec)
     rate = spec.get("learning_rate", 0.001)
     if isinstance(rate, dict):
-        spec["learning_rate"] = _schedule(f"{what}.learning_rate", rate, steps_per_epoch)
+        spec["learning_rate"] = _schedule(f"{what}.learning_rate", rate, steps_per_epoch, epochs)
     elif isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise InputError(f"{what}.learning_rate: expected a number above 0 or a schedule, got {rate!r}")
     found = _classes(keras.optimizers, keras.optimizers.Optimizer)
     return _make(what, spec, {name.lower(): cls for name, cls in found.items()})
 
 
-def _schedule(what: str, spec: dict[str, Any], steps_per_epoch: int) -> Any:
+def _schedule(what: str, spec: dict[str, Any], steps_per_epoch: int, epochs: int) -> Any:
     found = _classes(keras.optimizers.schedules, keras.optimizers.schedules.LearningRateSchedule)
+    if "decay_steps" in naming.parameters(found.get(spec.get("name", ""), object)):
+        spec = {"decay_epochs": epochs} | spec
     steps = {
         EPOCHS.get(key, key): _in_steps(value, steps_per_epoch) if key in EPOCHS else value
         for key, value in spec.items()
@@ -43,8 +45,8 @@ def _schedule(what: str, spec: dict[str, Any], steps_per_epoch: int) -> Any:
         return _make(what, steps, found)
     except InputError as error:
         message = str(error)
-        for epochs, name in EPOCHS.items():  # the names that a config uses
-            message = message.replace(name, epochs)
+        for told, name in EPOCHS.items():  # the names that a config uses
+            message = message.replace(name, told)
         raise InputError(message) from error
 
 

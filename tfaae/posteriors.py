@@ -4,7 +4,7 @@ The encoder of a model *is* one of these layers; it owns its network and draws w
 """
 
 import abc
-from typing import Literal
+from typing import Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -99,7 +99,7 @@ def build(
 
     `noise_dim` is for `implicit` alone.
     """
-    choose("posterior", name, ("deterministic", "gaussian", "implicit"))
+    choose("posterior", name, get_args(Name))
     if name == "implicit":
         if noise_dim < 1:
             raise InputError(f"posterior implicit: noise_dim must be at least 1, got {noise_dim}")

@@ -21,7 +21,7 @@ class Prior(abc.ABC):
 
     dim: int
     segments: int = 0  # labelled parts: mixture components, parts of the roll; 0 where there are none
-    has_density: bool = True
+    positive_everywhere: bool = True  # p(z) > 0 for every code: what KL(q, p) needs for a Gaussian q
 
     @abc.abstractmethod
     def given(self, labels: tf.Tensor) -> tfd.Distribution:
@@ -64,7 +64,7 @@ class Normal(Prior):
 
     def __init__(self, dim: int = 2, std: float = 1.0):
         above_zero("prior Normal", dim=dim, std=std)
-        self.dim, self.std = dim, std
+        self.dim, self.std = dim, float(std)
 
     def given(self, labels):
         scale = tf.fill([tf.shape(labels)[0], self.dim], self.std)
@@ -77,9 +77,11 @@ class Normal(Prior):
 class Uniform(Prior):
     """Uniform on the cube [-bound, bound]^dim."""
 
+    positive_everywhere = False
+
     def __init__(self, dim: int = 2, bound: float = 1.0):
         above_zero("prior Uniform", dim=dim, bound=bound)
-        self.dim, self.bound = dim, bound
+        self.dim, self.bound = dim, float(bound)
 
     def given(self, labels):
         bound = tf.fill([tf.shape(labels)[0], self.dim], self.bound)
@@ -113,7 +115,8 @@ class GaussianMixture(Prior):
             tangential_std=tangential_std,
         )
         self.components = self.segments = components
-        self.radius, self.radial_std, self.tangential_std = radius, radial_std, tangential_std
+        self.radius = float(radius)
+        self.radial_std, self.tangential_std = float(radial_std), float(tangential_std)
 
     def given(self, labels):
         known = labels[:, None] == tf.range(self.components)  # [n, k]
@@ -166,8 +169,8 @@ class SwissRoll(Prior):
     def __init__(self, scale: float = 14.0, noise: float = 0.25, parts: int = 10):
         above_zero("prior SwissRoll", scale=scale, parts=parts)
         not_negative("prior SwissRoll", noise=noise)
-        self.scale, self.noise, self.parts = scale, noise, parts
-        self.segments, self.has_density = parts, noise > 0
+        self.scale, self.noise, self.parts = float(scale), float(noise), parts
+        self.segments, self.positive_everywhere = parts, noise > 0
 
     def given(self, labels):
         part = tf.cast(labels, tf.float32)
@@ -189,13 +192,11 @@ class SwissRollDistribution(tfd.Distribution):
 
     Args:
         low, high: `[n]`, 0 <= low < high <= 1.
-        nodes: Gauss-Legendre nodes of the density's integral along the curve; 1,024 are exact to 1e-8 at scale 14,
-        noise 0.25.
     """
 
-    def __init__(self, scale: float, noise: float, low: tf.Tensor, high: tf.Tensor, nodes: int = 1024):
+    def __init__(self, scale: float, noise: float, low: tf.Tensor, high: tf.Tensor):
         parameters = dict(locals())
-        self.scale, self.noise, self.nodes = scale, noise, nodes
+        self.scale, self.noise = scale, noise
         self.low, self.high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)
         super().__init__(
             dtype=self.low.dtype,
@@ -226,17 +227,30 @@ class SwissRollDistribution(tfd.Distribution):
         return self._curve(self.scale * tf.sqrt(u)) + self.noise * jitter
 
     def _log_prob(self, codes):
-        """log of the integral over t of p(t) N(z; c(t), noise^2 I), p(t) = 2 t / (t1^2 - t0^2), by quadrature."""
+        """log of the integral of N(z; c(t), noise^2 I) p(t) dt, p(t) = 2 t / (t1^2 - t0^2), by quadrature."""
         if self.noise == 0:
             raise InputError("a SwissRoll without noise is a curve and has no density; set noise above 0")
-        nodes, weights = np.polynomial.legendre.leggauss(self.nodes)
-        first, last = self.scale * tf.sqrt(self.low)[:, None], self.scale * tf.sqrt(self.high)[:, None]  # [n, 1]
-        t = first + (last - first) * tf.constant((nodes + 1) / 2, self.dtype)  # [n, nodes]
-        density = 2 * t / (last**2 - first**2)
-        log_weight = tf.math.log(density * (last - first) * tf.constant(weights / 2, self.dtype))
+        t, weight = self._nodes()  # [n, nodes]
         distance = tf.reduce_sum((codes[..., None, :] - self._curve(t)) ** 2, axis=-1)  # [..., n, nodes]
         log_normal = -distance / (2 * self.noise**2) - math.log(2 * math.pi * self.noise**2)
-        return tf.reduce_logsumexp(log_weight + log_normal, axis=-1)
+        return tf.reduce_logsumexp(tf.math.log(weight) + log_normal, axis=-1)
+
+    def _nodes(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Nodes t and weights p(t) dt, `[n, nodes]` each: 16 Gauss-Legendre nodes a piece of 6 noise of the curve.
+
+        u is proportional to the length of the curve (but for the innermost turn), so pieces are equal in u; within a
+        piece t is the variable, since dt/du has no bound at 0.
+        """
+        pieces = math.ceil(self.scale**2 / 2 / (6 * self.noise))
+        places, weights = np.polynomial.legendre.leggauss(16)
+        span = (self.high - self.low)[:, None]
+        u = self.low[:, None] + span * tf.cast(tf.linspace(0.0, 1.0, pieces + 1), self.dtype)
+        ends = self.scale * tf.sqrt(u)
+        first, width = ends[:, :-1, None], (ends[:, 1:] - ends[:, :-1])[..., None]  # [n, pieces, 1]
+        t = first + width * tf.constant((places + 1) / 2, self.dtype)  # [n, pieces, 16]
+        weight = 2 * t / (self.scale**2 * span[..., None]) * width * tf.constant(weights / 2, self.dtype)
+        shape = [-1, 16 * pieces]
+        return tf.reshape(t, shape), tf.reshape(weight, shape)
 
     @staticmethod
     def _curve(t):
@@ -245,6 +259,8 @@ class SwissRollDistribution(tfd.Distribution):
 
 class OneHot(Prior):
     """One of `dim` corners, each with probability 1 / dim: the categorical prior. Segment k is corner k."""
+
+    positive_everywhere = False
 
     def __init__(self, dim: int = 10):
         if dim < 2:

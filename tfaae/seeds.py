@@ -1,5 +1,8 @@
 """Randomness: every model owns one `Seeds`, and everything random in it draws from that."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -23,6 +26,15 @@ class Seeds(keras.random.SeedGenerator):
     def stateless(self) -> tf.Tensor:
         """`[2]` int32, a new one at each call: what `tf.random.stateless_*` and tfp take as a seed."""
         return tf.cast(self.next(), tf.int32)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Draws inside leave no trace: looking at a model, or evaluating it, does not change how it trains on."""
+        before = keras.ops.convert_to_numpy(self.state).copy()
+        try:
+            yield
+        finally:
+            self.state.assign(before)
 
     def for_initializer(self) -> int:
         """A new integer for a Keras initializer. It does not move the state: weights are made once, at construction."""

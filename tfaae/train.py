@@ -1,5 +1,6 @@
 """Training runs: config -> data -> model -> fit -> a folder with everything that is looked at."""
 
+import contextlib
 import csv
 import json
 import os
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import naming, optimizers
+from tfaae import metrics, naming, optimizers
 from tfaae.config import Config
-from tfaae.data import Data
+from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
 from tfaae.models import LatentModel, final_models
 
@@ -42,7 +44,14 @@ class Run:
         """Makes the folder, if it is free, and writes the config."""
         self.check_free()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(config.to_yaml(), encoding="utf-8")
+        self.config.write_text(_absolute(config).to_yaml(), encoding="utf-8")
+
+
+def _absolute(config: Config) -> Config:
+    """The config with paths that hold in any working directory."""
+    paths = {key: getattr(config.data, key) for key in ("path", "data_dir")}
+    found = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path}
+    return config.model_copy(update={"data": config.data.model_copy(update=found)})
 
 
 def build(config: Config, data: Data) -> LatentModel:
@@ -52,7 +61,7 @@ def build(config: Config, data: Data) -> LatentModel:
         InputError: unknown model, argument, phase or optimizer, a value of the wrong type, parts that do not go
         together.
     """
-    given = dict(config.model)
+    given: dict[str, Any] = dict(config.model)
     name = given.pop("name", None)
     if name is None:
         raise InputError("model: missing name")
@@ -60,16 +69,29 @@ def build(config: Config, data: Data) -> LatentModel:
     decided = {"image_shape": data.image_shape, "seed": config.seed}
     for key in decided.keys() & given.keys():
         raise InputError(f"model.{key}: leave it out; image_shape comes from the data, the seed from `seed`")
-    given |= decided
+    steps = len(data.train) // config.data.batch
+    given = _in_steps(given, steps) | decided
     naming.check_arguments(f"model {name}", cls, given)
     model = cls(**given)
     phases = [phase.name for phase in model.phases()]
     for name in config.optim:
         choose(f"phase in optim of {cls.__name__},", name, phases)
-    steps = len(data.train) // config.data.batch
-    built = {name: optimizers.build(f"optim.{name}", spec, steps) for name, spec in config.optim.items()}
+    built = {
+        name: optimizers.build(f"optim.{name}", spec, steps_per_epoch=steps, epochs=config.train.epochs)
+        for name, spec in config.optim.items()
+    }
     model.compile(built, jit_compile=config.train.xla)
     return model
+
+
+def _in_steps(arguments: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]:
+    """A config tells durations in epochs, a model counts steps: `..._epochs` becomes `..._steps`."""
+    return {
+        f"{key.removesuffix('_epochs')}_steps" if key.endswith("_epochs") else key: (
+            value * steps_per_epoch if key.endswith("_epochs") and isinstance(value, int) else value
+        )
+        for key, value in arguments.items()
+    }
 
 
 def run(config: Config, folder: str | Path) -> Run:
@@ -88,7 +110,7 @@ def run(config: Config, folder: str | Path) -> Run:
     files.create(config)
     checkpoint = board.Checkpoint(files.checkpoint)
     checkpoint.set_model(model)  # for a Ctrl-C that comes before Keras does it
-    history = keras.callbacks.CSVLogger(str(files.history))
+    callbacks = _callbacks(config, data, files, checkpoint)
     epochs, batch = config.train.epochs, config.data.batch
     try:
         model.fit(
@@ -96,22 +118,30 @@ def run(config: Config, folder: str | Path) -> Run:
             epochs=epochs,
             steps_per_epoch=len(data.train) // batch,
             shuffle=False,
-            validation_data=sources.in_order(data.validation, 1000) if len(data.validation) else None,
+            validation_data=_in_order(data.validation),
             verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
-            callbacks=_callbacks(config, data, files, checkpoint, history),
+            callbacks=callbacks,
         )
-    except KeyboardInterrupt:
-        checkpoint.save()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            checkpoint.save()
+        _close(callbacks)
         raise
-    finally:
-        if history.csv_file:  # Keras closes it only where training comes to its end
-            history.csv_file.close()
     return files
 
 
-def _callbacks(
-    config: Config, data: Data, files: Run, checkpoint: board.Checkpoint, history: keras.callbacks.CSVLogger
-) -> list[keras.callbacks.Callback]:
+def _in_order(split: Split) -> tf.data.Dataset | None:
+    return sources.in_order(split, metrics.rows_at_once(split.images)) if len(split) else None
+
+
+def _close(callbacks: list[keras.callbacks.Callback]) -> None:
+    """Keras ends its callbacks only where training comes to its end: their files are closed here."""
+    for callback in callbacks:
+        with contextlib.suppress(AttributeError):  # stopped before it had opened any
+            callback.on_train_end()
+
+
+def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpoint) -> list[keras.callbacks.Callback]:
     pictures = board.Pictures(
         *data.test, data.classes, folder=files.figures, logs=files.logs / "pictures", every=config.train.figures_every
     )
@@ -120,7 +150,7 @@ def _callbacks(
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
         checkpoint,
         board.LearningRates(),
-        history,
+        keras.callbacks.CSVLogger(str(files.history)),
         keras.callbacks.TensorBoard(str(files.logs), write_graph=False),
         board.Equilibrium(files.logs / "equilibrium"),
         pictures,

@@ -78,6 +78,15 @@ def test_an_export_that_does_not_load_says_why(model_and_images, tmp_path):
         export.verify(model, tmp_path / "absent", images)
 
 
+def test_a_process_that_dies_without_a_word(model_and_images, tmp_path, monkeypatch):
+    model, images = model_and_images
+    silent = tmp_path / "silent.py"
+    silent.write_text("import os; os._exit(9)")
+    monkeypatch.setattr(export.check_export, "__file__", str(silent))
+    with pytest.raises(InputError, match="ended with code 9"):
+        export.verify(model, tmp_path, images)
+
+
 def test_card_lists_the_differences(model_and_images, tmp_path):
     model, images = model_and_images
     version, differences = export.save(model, tmp_path, images, card="# Card\n")

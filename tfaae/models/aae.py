@@ -1,6 +1,6 @@
 """Adversarial autoencoders (Makhzani, Shlens, Jaitly, Goodfellow and Frey 2015, arXiv 1511.05644)."""
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 import keras
 import tensorflow as tf
@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfaae import losses, posteriors, priors
 from tfaae.errors import choose, not_negative
 from tfaae.models.base import Batch, LatentModel, Phase, Terms, check_prior, register
-from tfaae.networks import Arch, Builder
+from tfaae.networks import Arch, Builder, default_units
 
 
 @register
@@ -19,16 +19,17 @@ class AAE(LatentModel):
         prior: p(z): a name, `{"name": ..., argument: ...}` or a `Prior` of dimension `latent_dim`.
         posterior: q(z | x) (section 2.2): `"deterministic"`, `"gaussian"`, or `"implicit"`, the universal approximator.
         noise_dim: length of the noise that the implicit posterior's encoder reads.
-        likelihood: `"squared"` (half the squared error, as the paper) or `"bernoulli"`.
+        likelihood: `"squared"` (half the squared error) or `"bernoulli"`.
         arch: of encoder and decoder, `"mlp"` or `"conv"`; the discriminator reads codes and is always dense.
-        units: hidden widths of the encoder, reversed in the decoder; with `conv`, filters of each halving.
+        units: hidden widths of the encoder, reversed in the decoder; with `conv`, filters of each halving. None: two of
+            1,000 (the paper's), or 64 and 128 filters.
         discriminator_units: hidden widths of the discriminator.
         input_noise: standard deviation added to the images while training.
         discriminator_noise: standard deviation added to codes and prior draws before the discriminator while training.
         discriminator_noise_steps: training steps over which that noise fades out linearly; 0 keeps it.
         dropout: share of hidden activations dropped in encoder and decoder while training.
         spectral_norm: spectral normalisation of the discriminator.
-        initial_std: weights start from N(0, std^2), the paper's 0.01 say; None means Glorot's uniform.
+        initial_std: weights start from N(0, std^2), as public implementations do with 0.01; None: Glorot's uniform.
     """
 
     reports = ("reconstruction", "discriminator", "discriminator_accuracy", "generator")
@@ -42,9 +43,9 @@ class AAE(LatentModel):
         prior: Any = "Normal",
         posterior: posteriors.Name = "deterministic",
         noise_dim: int = 10,
-        likelihood: Literal["bernoulli", "squared"] = "squared",
+        likelihood: losses.Likelihood = "squared",
         arch: Arch = "mlp",
-        units: tuple[int, ...] = (1000, 1000),
+        units: tuple[int, ...] | None = None,
         discriminator_units: tuple[int, ...] = (1000, 1000),
         input_noise: float = 0.0,
         discriminator_noise: float = 0.0,
@@ -57,22 +58,25 @@ class AAE(LatentModel):
     ):
         super().__init__(image_shape, latent_dim, seed=seed, name=name)
         self.prior = check_prior(priors.get(prior), latent_dim)
-        choose("likelihood", likelihood, losses.LIKELIHOODS)
+        choose("likelihood", likelihood, get_args(losses.Likelihood))
         not_negative("AAE", input_noise=input_noise, discriminator_noise=discriminator_noise)
         not_negative("AAE", discriminator_noise_steps=discriminator_noise_steps)
         self.posterior, self.noise_dim, self.likelihood = posterior, noise_dim, likelihood
-        self.arch, self.units, self.discriminator_units = arch, tuple(units), tuple(discriminator_units)
+        self.arch, self.units, self.discriminator_units = (
+            arch,
+            tuple(default_units(arch) if units is None else units),
+            tuple(discriminator_units),
+        )
         self.input_noise, self.dropout = input_noise, dropout
         self.discriminator_noise, self.discriminator_noise_steps = discriminator_noise, discriminator_noise_steps
         self.spectral_norm, self.initial_std = spectral_norm, initial_std
 
-        builder = Builder(self.seeds, arch, initial_std, dropout)
+        builder = Builder(self.seeds, arch, initial_std, dropout, spectral_norm)
         self.encoder = posteriors.build(
             posterior, builder, self.image_shape, latent_dim, self.units, input_noise, noise_dim
         )
         self.decoder = builder.decoder(latent_dim, self.image_shape, self.units[::-1])
-        critic = Builder(self.seeds, initial_std=initial_std, spectral_norm=spectral_norm)
-        self.discriminator = critic.discriminator((latent_dim,), self.discriminator_units)
+        self.discriminator = builder.discriminator((latent_dim,), self.discriminator_units)
 
     def phases(self):
         return (

@@ -2,10 +2,12 @@
 
 import abc
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfaae import naming
@@ -65,7 +67,9 @@ class LatentModel(keras.Model, abc.ABC):
         self.seeds = Seeds(seed)
         self.steps = self.add_weight(name="steps", dtype="int64", initializer="zeros", trainable=False)
         self.trackers = {term: keras.metrics.Mean(name=term) for term in self.reports}
-        self.phase_of: dict[str, str] = {}  # term -> phase, filled when the step is traced
+        self.phase_of: dict[
+            str, str
+        ] = {}  # term -> phase; a loss names its terms when it is called, so this fills then
         self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
         self.built = True
 
@@ -94,8 +98,8 @@ class LatentModel(keras.Model, abc.ABC):
         """
         if seed is None:
             seed = self.seeds.stateless()
-        elif isinstance(seed, int):
-            seed = fixed(seed)
+        elif np.ndim(seed) == 0:
+            seed = fixed(operator.index(seed))
         return self.decode(self.prior.sample(count, seed=seed))
 
     def call(self, images, training=False):
@@ -117,6 +121,10 @@ class LatentModel(keras.Model, abc.ABC):
             self.steps.assign_add(1)
         return self.report()
 
+    def evaluate(self, *args, **kwargs):
+        with self.seeds.kept():
+            return super().evaluate(*args, **kwargs)
+
     def test_step(self, data):
         batch = self.batch(data)
         for phase in self.phases():
@@ -132,11 +140,14 @@ class LatentModel(keras.Model, abc.ABC):
         images = tf.convert_to_tensor(images)
         if tuple(images.shape[1:]) != self.image_shape or not images.dtype.is_floating:
             raise InputError(
-                f"{type(self).__name__} expects float images [n, *{list(self.image_shape)}] in [0, 1], got "
+                f"{type(self).__name__} expects float images [n, {str(self.image_shape)[1:-1]}] in [0, 1], got "
                 f"{images.dtype.name} {list(images.shape)}; convert them, or build the model with their image_shape"
             )
         if labels is None:
             labels = tf.fill([tf.shape(images)[0]], -1)
+        labels = tf.convert_to_tensor(labels)
+        if labels.shape.rank != 1:
+            raise InputError(f"expected labels [n], one integer an image (-1: unknown), got {list(labels.shape)}")
         return Batch(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
 
     def weights_of(self, phase: Phase) -> list:
@@ -216,12 +227,12 @@ class LatentModel(keras.Model, abc.ABC):
         return cls(**config)
 
     def save_own_variables(self, store):
-        store["steps"] = self.steps.numpy()
+        super().save_own_variables(store)
         store["seeds"] = self.seeds.state.numpy()  # Keras leaves a SeedGenerator's state out of its files
 
     def load_own_variables(self, store):
-        self.steps.assign(store["steps"])
         self.seeds.state.assign(store["seeds"])
+        super().load_own_variables({key: store[key] for key in store.keys() if key != "seeds"})  # noqa: SIM118 (HDF5)
 
 
 def check_image_shape(shape: Any) -> Shape:

@@ -1,6 +1,6 @@
 """The variational autoencoder (Kingma and Welling 2014, arXiv 1312.6114): the baseline of every table."""
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from tfaae import losses, posteriors, priors
 from tfaae.errors import InputError, choose, not_negative
 from tfaae.models.base import Batch, LatentModel, Phase, Terms, check_prior, register
-from tfaae.networks import Arch, Builder
+from tfaae.networks import Arch, Builder, default_units
 
 
 @register
@@ -19,7 +19,7 @@ class VAE(LatentModel):
     reconstruction.
 
     Args:
-        prior: p(z), with a density and of dimension `latent_dim`: a name, `{"name": ..., argument: ...}` or a `Prior`.
+        prior: p(z), above 0 everywhere, of dimension `latent_dim`: a name, `{"name": ..., argument: ...}` or a `Prior`.
         likelihood: `"bernoulli"`, or `"squared"`, a Gaussian of unit variance.
         arch, units, input_noise, dropout, initial_std: as in `AAE`.
     """
@@ -32,9 +32,9 @@ class VAE(LatentModel):
         latent_dim: int,
         *,
         prior: Any = "Normal",
-        likelihood: Literal["bernoulli", "squared"] = "bernoulli",
+        likelihood: losses.Likelihood = "bernoulli",
         arch: Arch = "mlp",
-        units: tuple[int, ...] = (1000, 1000),
+        units: tuple[int, ...] | None = None,
         input_noise: float = 0.0,
         dropout: float = 0.0,
         initial_std: float | None = None,
@@ -43,11 +43,18 @@ class VAE(LatentModel):
     ):
         super().__init__(image_shape, latent_dim, seed=seed, name=name)
         self.prior = check_prior(priors.get(prior), latent_dim)
-        choose("likelihood", likelihood, losses.LIKELIHOODS)
+        choose("likelihood", likelihood, get_args(losses.Likelihood))
         not_negative("VAE", input_noise=input_noise)
-        if not self.prior.has_density:
-            raise InputError("a VAE needs log p(z), which this prior lacks (a SwissRoll without noise is a bare curve)")
-        self.likelihood, self.arch, self.units = likelihood, arch, tuple(units)
+        if not self.prior.positive_everywhere:
+            raise InputError(
+                "a VAE's posterior is Gaussian, so log p(z) must be finite everywhere; "
+                f"it is not for {self.prior.get_config()}"
+            )
+        self.likelihood, self.arch, self.units = (
+            likelihood,
+            arch,
+            tuple(default_units(arch) if units is None else units),
+        )
         self.input_noise, self.dropout, self.initial_std = input_noise, dropout, initial_std
 
         builder = Builder(self.seeds, arch, initial_std, dropout)
