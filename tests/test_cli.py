@@ -94,6 +94,44 @@ sys.exit(" ".join({"tensorflow", "keras", "tensorflow_probability"} & sys.module
 # === Errors ===
 
 
+def test_an_unexpected_error_is_one_line_too(config, tmp_path, monkeypatch):
+    """A mistake of this package's own: exit code 1, and where to look."""
+
+    def broken(*arguments):
+        raise KeyError("lost")
+
+    monkeypatch.setattr(train, "build", broken)
+    result = tfaae("train", config, "--out", tmp_path / "new")
+    assert result.exit_code == 1
+    assert result.stderr == "error: unexpected KeyError (`tfaae --debug` shows where): 'lost'\n"
+    assert isinstance(tfaae("--debug", "train", config, "--out", tmp_path / "new").exception, KeyError)
+
+
+def test_relative_paths_hold_in_another_folder(tmp_path, monkeypatch):
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).uniform(size=(40, 8, 8)).astype(np.float32))
+    data_keys = {"name": "npz", "path": "mine.npz", "batch": 10}
+    (tmp_path / "mine.yaml").write_text(
+        yaml.safe_dump(TINY_RUN | {"data": data_keys, "train": {"epochs": 1, "xla": False}})
+    )
+    monkeypatch.chdir(tmp_path)
+    assert tfaae("train", "mine.yaml", "--out", "run").exit_code == 0
+    monkeypatch.chdir(tmp_path.parent)
+    result = tfaae("evaluate", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_the_card_tells_what_it_was_trained_on(run, tmp_path):
+    np.savez(tmp_path / "other.npz", images=np.random.default_rng(0).uniform(size=(40, 8, 8)).astype(np.float32))
+    other = ["--set", "data.name=npz", "--set", f"data.path={tmp_path / 'other.npz'}", "--set", "data.batch=5"]
+    result = tfaae("export", run, "--to", tmp_path / "mine", *other, "--set", "data.validation=0")
+    assert result.exit_code == 0, result.stderr
+    card = (tmp_path / "mine" / "1" / "README.md").read_text()
+    assert card.startswith("# AAE on digits\n")
+    assert "name: digits" in card
+    assert "## Test images of npz" in card
+    assert str(tmp_path) not in card
+
+
 def test_an_error_of_a_real_process_is_one_line():
     ran = process("configs", "aae_digit")
     stdout, stderr = ran.communicate(timeout=60)
@@ -371,7 +409,7 @@ def test_sample_refuses_numbers_out_of_range(option, run):
 def test_commands_are_quiet(run):
     ran = process("evaluate", run)
     stdout, stderr = ran.communicate(timeout=120)
-    assert (ran.returncode, stderr) == (0, "")
+    assert (ran.returncode, stderr) == (0, "measuring on 299 test images of digits ...\n")
     assert stdout.startswith("test_reconstruction")
 
 

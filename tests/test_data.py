@@ -1,6 +1,7 @@
 """Data: every source gives float32 images in [0, 1] and int32 labels; what is damaged or does not fit is named."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -598,3 +599,13 @@ def test_in_order_gives_every_image_once():
     parts = [labels for _, labels in data.in_order(numbered(47), 10).as_numpy_iterator()]
     assert [len(part) for part in parts] == [10, 10, 10, 10, 7]
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(47))
+
+
+def test_a_damaged_prepared_set_is_named(tfds_folder, tmp_path):
+    copied = tmp_path / "mnist" / "3.0.1"
+    shutil.copytree(tfds_folder / "mnist" / "3.0.1", copied, copy_function=shutil.copyfile)
+    records = copied / "mnist-train.tfrecord-00000-of-00001"
+    records.chmod(0o600)
+    records.write_bytes(records.read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"split train in .*3\.0\.1 is damaged"):
+        load("mnist", data_dir=str(tmp_path))

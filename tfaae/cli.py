@@ -107,7 +107,7 @@ def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
 
     files, _, config, model = _load(run, overrides)
     test = train.load_data(config, model).test
-    click.echo(f"measuring on {len(test)} test images of {config.data.name} ...")
+    _progress(f"measuring on {len(test)} test images of {config.data.name} ...")
     values = evaluate.evaluate(model, test)
     files.metrics.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for line in metrics.table(values):
@@ -164,9 +164,9 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
 
     _, trained, config, model = _load(run, overrides)
     test = train.load_data(config, model).test
-    click.echo(f"measuring on {len(test)} test images of {config.data.name} ...")
+    _progress(f"measuring on {len(test)} test images of {config.data.name} ...")
     card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, test))
-    click.echo("writing, then loading it again in a fresh process ...")
+    _progress("writing, then loading it again in a fresh process ...")
     version, differences = export.save(model, folder, test.images[:256], card=card)
     click.echo(f"SavedModel       {version}")
     click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
@@ -207,6 +207,10 @@ def _load(run: Path, overrides: tuple[str, ...]) -> tuple:
             raise InputError(f"--set {override}: a trained run takes other keys of `data` alone, data.batch=10 say")
     files, trained, model = train.load(run)
     return files, trained, configs.load(files.config, overrides), model
+
+
+def _progress(line: str) -> None:
+    click.echo(line, err=True)  # what a command found goes to stdout alone
 
 
 def _start() -> None:
