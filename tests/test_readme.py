@@ -18,7 +18,7 @@ def test_the_script_runs(tmp_path, monkeypatch):
     exec(compile(script, "README.md", "exec"), names)
     assert names["codes"].shape == (299, 2)
     loaded = tfaae.load_model(tmp_path / "aae.keras")
-    assert int(loaded.steps) == int(names["model"].steps) == 20 * 14
+    assert int(loaded.steps) == int(names["model"].steps) == 20 * 15
     assert (tmp_path / "saved_models" / "mine" / "1" / "encoder.tflite").is_file()
 
 
