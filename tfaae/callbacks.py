@@ -82,7 +82,7 @@ class TimeLeft(keras.callbacks.Callback):
         now = time.monotonic()
         if epoch and now - self.told >= 10:
             left = (now - self.start) / epoch * (self.params["epochs"] - epoch)
-            print(f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left", flush=True)
+            print(f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(left, 1):.0f} s left", flush=True)
             self.told = now
 
 
