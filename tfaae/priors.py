@@ -187,8 +187,7 @@ class SwissRoll(Prior):
 class SwissRollDistribution(tfd.Distribution):
     """The roll between u = low and u = high, as a tfp distribution with batch shape `[n]`.
 
-    (tfp's `MixtureSameFamily` along the curve would be the same density, but it draws from every component: 60 times
-    slower.)
+    (tfp's `MixtureSameFamily` along the curve would be the same density, but it draws from every component.)
 
     Args:
         low, high: `[n]`, 0 <= low < high <= 1.

@@ -62,11 +62,8 @@ class AAE(LatentModel):
         not_negative("AAE", input_noise=input_noise, discriminator_noise=discriminator_noise)
         not_negative("AAE", discriminator_noise_steps=discriminator_noise_steps)
         self.posterior, self.noise_dim, self.likelihood = posterior, noise_dim, likelihood
-        self.arch, self.units, self.discriminator_units = (
-            arch,
-            tuple(default_units(arch) if units is None else units),
-            tuple(discriminator_units),
-        )
+        self.arch, self.units = arch, tuple(default_units(arch) if units is None else units)
+        self.discriminator_units = tuple(discriminator_units)
         self.input_noise, self.dropout = input_noise, dropout
         self.discriminator_noise, self.discriminator_noise_steps = discriminator_noise, discriminator_noise_steps
         self.spectral_norm, self.initial_std = spectral_norm, initial_std

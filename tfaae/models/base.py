@@ -185,7 +185,7 @@ class LatentModel(keras.Model, abc.ABC):
 
         Args:
             optimizers: {phase name: whatever `keras.optimizers.get` takes}.
-            jit_compile: XLA. On: 1.4 times faster on a CPU, where Keras's "auto" leaves it off.
+            jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off.
             run_eagerly, steps_per_execution: as in `keras.Model.compile`.
         Raises:
             InputError: a phase without optimizer, an optimizer without phase, one object for two phases.
