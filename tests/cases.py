@@ -6,7 +6,15 @@ import keras
 import numpy as np
 import pytest
 
-from tfaae.models import AAE, VAE, LatentModel
+from tfaae.models import (
+    AAE,
+    VAE,
+    ClusteringAAE,
+    DimensionReductionAAE,
+    LatentModel,
+    SemiSupervisedAAE,
+    SupervisedAAE,
+)
 
 MLP = {"units": [16, 12], "discriminator_units": [16, 12]}
 CONV = {"arch": "conv", "units": [4, 6]}
@@ -32,6 +40,13 @@ class Case(NamedTuple):
     def images(self, count: int = 24) -> np.ndarray:
         return np.random.default_rng(0).uniform(size=(count, *self.image_shape)).astype(np.float32)
 
+    def labels(self, count: int = 24) -> np.ndarray:
+        """Of three classes; a third unknown, unless the model needs all."""
+        labels = np.arange(count, dtype=np.int32) % 3
+        if not self.model.conditional:
+            labels[np.arange(count) % 9 < 3] = -1
+        return labels
+
 
 CASES = {
     "aae-deterministic": Case(AAE, (8, 8, 1), 2, MLP | {"prior": {"name": "Normal", "std": 5.0}}),
@@ -56,6 +71,34 @@ CASES = {
         3,
         CONV | {"discriminator_units": [8], "prior": {"name": "Uniform", "dim": 3}, "spectral_norm": True},
     ),
+    "aae-labels-wgan": Case(
+        AAE, (8, 8, 1), 2, MLP | {"prior": {"name": "SwissRoll", "parts": 3}, "labels": True, "game": "wgan-gp"}
+    ),
+    "supervised-averaged": Case(SupervisedAAE, (8, 8, 1), 3, MLP | {"classes": 3, "ema": 0.9}),
+    "semi-supervised-paper": Case(
+        SemiSupervisedAAE, (8, 8, 1), 4, MLP | {"classes": 3, "input_noise": 0.3, "initial_std": 0.01}
+    ),
+    "semi-supervised-options": Case(
+        SemiSupervisedAAE,
+        (8, 8, 1),
+        4,
+        MLP
+        | {"classes": 3, "true_labels": True, "ema": 0.9, "batch_norm": "hidden", "r1": 0.1, "label_smoothing": 0.1}
+        | {"discriminator_noise": 0.3, "discriminator_noise_steps": 10},
+    ),
+    "clustering": Case(
+        ClusteringAAE, (8, 8, 1), 2, MLP | {"clusters": 4, "batch_norm": "all", "input_dropout": 0.2, "game": "hinge"}
+    ),
+    "clustering-conv-rgb": Case(
+        ClusteringAAE, (8, 8, 3), 2, CONV | {"discriminator_units": [8], "clusters": 4, "spectral_norm": True}
+    ),
+    "reduction-labels": Case(
+        DimensionReductionAAE,
+        (8, 8, 1),
+        2,
+        MLP | {"clusters": 3, "labels": True, "margin": 20.0, "ema": 0.9, "game": "lsgan"},
+    ),
+    "reduction-fixed-heads": Case(DimensionReductionAAE, (8, 8, 1), 4, MLP | {"clusters": 4, "fixed_heads": 10.0}),
     "vae": Case(VAE, (8, 8, 1), 4, {"units": [16], "prior": {"name": "Normal", "dim": 4}}),
     "vae-conv-mixture": Case(VAE, (10, 10, 1), 2, CONV | {"prior": "GaussianMixture", "likelihood": "squared"}),
 }
@@ -63,9 +106,10 @@ CASES = {
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def fit(model: LatentModel, images: np.ndarray, epochs: int = 1) -> keras.callbacks.History:
+def fit(model: LatentModel, case: Case, count: int = 24, epochs: int = 1) -> keras.callbacks.History:
     """Full batches of 8, in order."""
-    return model.fit(images, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
+    given = case.images(count), case.labels(count)
+    return model.fit(*given, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
 
 
 def state(model: LatentModel) -> list[np.ndarray]:

@@ -184,7 +184,7 @@ def test_figures_of_codes_of_any_length():
         case = CASES[name]
         model = case.compiled()
         images = case.images(12)
-        fit(model, images[:8])
+        model.fit(images[:8], batch_size=8, verbose=0)
         labels = np.array([-1, 0, 1, 2] * 3)
         codes = np.asarray(model.encode_sample(images))
         drawn = figures.of_model(model, images, labels, ("a", "b", "c"), codes=codes)

@@ -10,6 +10,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AAE": "tfaae.models",
+    "SupervisedAAE": "tfaae.models",
+    "SemiSupervisedAAE": "tfaae.models",
+    "ClusteringAAE": "tfaae.models",
+    "DimensionReductionAAE": "tfaae.models",
     "VAE": "tfaae.models",
     "LatentModel": "tfaae.models",
     "Phase": "tfaae.models",

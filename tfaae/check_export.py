@@ -10,39 +10,41 @@ from pathlib import Path
 
 import numpy as np
 
+TFLITE = {"encoder": "encode", "generator": "decode"}  # file: the signature that it holds
+Arrays = dict[str, np.ndarray]
 
-def saved_model(folder: Path, reference: dict[str, np.ndarray]) -> dict[str, float]:
+
+def saved_model(folder: Path, calls: dict[str, tuple[Arrays, Arrays]]) -> dict[str, float]:
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(folder)).signatures
-    images, codes = tf.constant(reference["images"]), tf.constant(reference["codes"])
-    count, seed = tf.constant(len(reference["samples"])), tf.constant(reference["seed"])
-    found = {
-        "encode": (signatures["encode"](images=images)["codes"], reference["codes"]),
-        "decode": (signatures["decode"](codes=codes)["images"], reference["decoded"]),
-        "reconstruct": (signatures["reconstruct"](images=images)["images"], reference["decoded"]),
-        "sample": (signatures["sample"](count=count, seed=seed)["images"], reference["samples"]),
-        "serving_default": (signatures["serving_default"](images=images)["images"], reference["decoded"]),
-        "encode, one image": (signatures["encode"](images=images[:1])["codes"], reference["codes"][:1]),
-    }
-    return {f"SavedModel {name}": difference(np.asarray(got), wanted) for name, (got, wanted) in found.items()}
+
+    def ask(name, asked):
+        return signatures[name](**{key: tf.constant(value) for key, value in asked.items()})
+
+    found = {f"SavedModel {name}": compare(ask(name, asked), wanted) for name, (asked, wanted) in calls.items()}
+    asked, wanted = first(*calls["encode"])
+    return found | {"SavedModel encode, one image": compare(ask("encode", asked), wanted)}
 
 
-def tflite(folder: Path, reference: dict[str, np.ndarray]) -> dict[str, float]:
+def tflite(folder: Path, calls: dict[str, tuple[Arrays, Arrays]]) -> dict[str, float]:
     from ai_edge_litert.interpreter import Interpreter
 
-    encoder = Interpreter(model_path=str(folder / "encoder.tflite")).get_signature_runner("encode")
-    generator = Interpreter(model_path=str(folder / "generator.tflite")).get_signature_runner("decode")
-    return {
-        "encoder.tflite": difference(encoder(images=reference["images"])["codes"], reference["codes"]),
-        "encoder.tflite, one image": difference(
-            encoder(images=reference["images"][:1])["codes"], reference["codes"][:1]
-        ),
-        "generator.tflite": difference(generator(codes=reference["codes"])["images"], reference["decoded"]),
-        "generator.tflite, one code": difference(
-            generator(codes=reference["codes"][:1])["images"], reference["decoded"][:1]
-        ),
-    }
+    found = {}
+    for file, name in TFLITE.items():
+        ask = Interpreter(model_path=str(folder / f"{file}.tflite")).get_signature_runner(name)
+        for what, (asked, wanted) in (("", calls[name]), (", one", first(*calls[name]))):
+            found[f"{file}.tflite{what}"] = compare(ask(**asked), wanted)
+    return found
+
+
+def first(asked: Arrays, wanted: Arrays) -> tuple[Arrays, Arrays]:
+    """The same call for one image."""
+    return {key: value[:1] for key, value in asked.items()}, {key: value[:1] for key, value in wanted.items()}
+
+
+def compare(got: dict, wanted: Arrays) -> float:
+    return max(difference(np.asarray(got[key]), value) for key, value in wanted.items())
 
 
 def difference(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -51,9 +53,18 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(got - wanted)) / max(1.0, np.max(np.abs(wanted))))
 
 
+def read(path: str) -> dict[str, tuple[Arrays, Arrays]]:
+    """{signature: (inputs, outputs)} from arrays called "signature/in/name" and "signature/out/name"."""
+    calls: dict[str, tuple[Arrays, Arrays]] = {}
+    for key, value in np.load(path).items():
+        signature, way, name = key.split("/")
+        calls.setdefault(signature, ({}, {}))[way == "out"][name] = value
+    return calls
+
+
 def main() -> None:
-    folder, reference = Path(sys.argv[1]), dict(np.load(sys.argv[2]))
-    differences = saved_model(folder, reference) | tflite(folder, reference)
+    folder, calls = Path(sys.argv[1]), read(sys.argv[2])
+    differences = saved_model(folder, calls) | tflite(folder, calls)
     assert "tfaae" not in sys.modules
     print(json.dumps(differences))
 

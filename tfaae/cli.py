@@ -62,8 +62,9 @@ def command(function: Callable) -> Callable:
 @click.argument("config")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; must be new or empty.")
 @SET
+@click.option("--resume", is_flag=True, help="Go on with the run in --out after its last whole epoch.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the resolved config; train nothing.")
-def train(config: str, out: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+def train(config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool) -> None:
     """Train the model of CONFIG, a YAML file or a name from `tfaae configs`.
 
     \b
@@ -76,11 +77,11 @@ def train(config: str, out: Path, overrides: tuple[str, ...], dry_run: bool) -> 
     from tfaae import data, train
 
     if dry_run:
-        train.build(resolved, data.load(resolved.data))
+        train.build(resolved, data.load(resolved.data, resolved.seed))
         click.echo(resolved.to_yaml(), nl=False)
         return
     try:
-        files = train.run(resolved, out)
+        files = train.run(resolved, out, resume=resume)
     except KeyboardInterrupt:
         files = train.Run(out)
         epochs = train.last_epoch(files)
@@ -106,9 +107,9 @@ def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
     from tfaae import evaluate, metrics, train
 
     files, _, config, model = _load(run, overrides)
-    test = train.load_data(config, model).test
-    _progress(f"measuring on {len(test)} test images of {config.data.name} ...")
-    values = evaluate.evaluate(model, test)
+    data = train.load_data(config, model)
+    _progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
+    values = evaluate.evaluate(model, data)
     files.metrics.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for line in metrics.table(values):
         click.echo(line)
@@ -163,11 +164,11 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     from tfaae import evaluate, export, train
 
     _, trained, config, model = _load(run, overrides)
-    test = train.load_data(config, model).test
-    _progress(f"measuring on {len(test)} test images of {config.data.name} ...")
-    card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, test))
+    data = train.load_data(config, model)
+    _progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
+    card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, data))
     _progress("writing, then loading it again in a fresh process ...")
-    version, differences = export.save(model, folder, test.images[:256], card=card)
+    version, differences = export.save(model, folder, data.test.images[:256], card=card)
     click.echo(f"SavedModel       {version}")
     click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
     click.echo(f"TFLite generator {version / 'generator.tflite'}")

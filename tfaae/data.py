@@ -18,6 +18,7 @@ from tfaae.errors import InputError, did_you_mean
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_CLASSES = 100_000  # a label above is no class number
 DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a half minutes of silence when offline
+LABELLED_STREAM = 2**30  # added to the seed: the labelled images have an order of their own
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
 
 
@@ -43,6 +44,11 @@ class Data(NamedTuple):
     classes: tuple[str, ...]  # names of the labels; empty where there are none
 
     @property
+    def labelled(self) -> int:
+        """Training images whose label is known."""
+        return int(np.sum(self.train.labels >= 0))
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
@@ -56,12 +62,14 @@ class Source(NamedTuple):
     classes: tuple[str, ...]
 
 
-def load(config: DataConfig) -> Data:
+def load(config: DataConfig, seed: int = 0) -> Data:
     """Reads, resizes, checks and splits a data set.
 
+    Args:
+        seed: of the draw of `config.labelled` images; splits never depend on it.
     Raises:
         InputError: unknown name, missing or damaged files, pixels or labels out of range, too few images for the
-        splits.
+        splits, or too few labels for a balanced draw.
     """
     source = SOURCES.get(config.name, _tfds)(config)
     splits = [split for split in (source.train, source.test) if split is not None]
@@ -79,7 +87,33 @@ def load(config: DataConfig) -> Data:
         raise InputError(
             f"{len(train)} training images do not fill one batch of {config.batch}; use a smaller data.batch"
         )
+    if config.labelled:
+        train = Split(train.images, _keep_labels(train.labels, config.labelled, len(source.classes), seed))
+    if config.labelled_batch and not (train.labels >= 0).any():
+        raise InputError(f"data.labelled_batch: {config.name} has no labels; leave it out")
     return Data(train, validation, test, source.classes)
+
+
+def _keep_labels(labels: np.ndarray, count: int, classes: int, seed: int) -> np.ndarray:
+    """The labels, all but `count` of them unknown: as many of each class, drawn by seed."""
+    if count == len(labels):
+        return labels
+    if not classes or count % classes or count > len(labels):
+        raise InputError(
+            f"data.labelled: expected as many of each of {classes} classes, a multiple of {classes} up to "
+            f"{len(labels)}, got {count}"
+        )
+    random = np.random.default_rng(seed)
+    kept = np.full_like(labels, -1)
+    for label in range(classes):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < count // classes:
+            raise InputError(
+                f"data.labelled: {count} labels need {count // classes} of each class, class {label} has {len(rows)}; "
+                "ask for fewer"
+            )
+        kept[random.permutation(rows)[: count // classes]] = label
+    return kept
 
 
 def check(split: Split, classes: int = 0) -> None:
@@ -101,19 +135,43 @@ def check(split: Split, classes: int = 0) -> None:
         raise InputError(f"expected labels -1 (unknown) to {top - 1}, got {labels.min()} to {labels.max()}")
 
 
-def batches(split: Split, batch: int, *, seed: int, epochs: int) -> tf.data.Dataset:
+def batches(
+    split: Split, batch: int, *, seed: int, epochs: int, first_epoch: int = 0, labelled_batch: int | None = None
+) -> tf.data.Dataset:
     """(images, labels) for training; (seed, epoch) alone decides the order, so that resuming needs nothing saved.
 
     Every batch is full: what is left of an epoch's order is dropped, other images each time.
+
+    Args:
+        split: an epoch is one pass over it, however few of its labels are known.
+        epochs: of the whole run; batches begin with `first_epoch`.
+        labelled_batch: where it is given, batches are ((images, labelled images), (labels, their labels)); the
+            labelled images of the split come in cycles, each cycle in its own order.
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)  # as numpy, the map would be 100 times slower
+    steps = len(split) // batch
+    known = tf.constant(np.flatnonzero(split.labels >= 0), tf.int32)
 
-    def order(epoch):
-        rows = tf.random.experimental.stateless_shuffle(tf.range(len(split)), seed=tf.stack([seed, epoch]))
-        return tf.data.Dataset.from_tensor_slices(rows).batch(batch, drop_remainder=True)
+    def order(rows, epoch, stream):
+        return tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed + stream, epoch]))
 
-    rows = tf.data.Dataset.range(epochs, output_type=tf.int32).flat_map(order)
-    return rows.map(lambda at: (tf.gather(images, at), tf.gather(labels, at))).prefetch(tf.data.AUTOTUNE)
+    def epoch_rows(epoch):
+        rows = order(tf.range(len(split)), epoch, 0)
+        first = tf.data.Dataset.from_tensor_slices(rows).batch(batch, drop_remainder=True)
+        if not labelled_batch:
+            return first
+        cycles = -(-steps * labelled_batch // len(known))
+        again = tf.data.Dataset.range(cycles, output_type=tf.int32).flat_map(
+            lambda cycle: tf.data.Dataset.from_tensor_slices(order(known, epoch * cycles + cycle, LABELLED_STREAM))
+        )
+        return tf.data.Dataset.zip(first, again.batch(labelled_batch, drop_remainder=True))
+
+    def gather(*rows):
+        pairs = [(tf.gather(images, at), tf.gather(labels, at)) for at in rows]
+        return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs, strict=True))
+
+    epochs_left = tf.data.Dataset.range(first_epoch, epochs, output_type=tf.int32)
+    return epochs_left.flat_map(epoch_rows).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def in_order(split: Split, batch: int) -> tf.data.Dataset:

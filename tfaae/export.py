@@ -76,22 +76,32 @@ def verify(model: Any, folder: Path, images: np.ndarray) -> dict[str, float]:
 
 
 def _reference(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    seed = np.array([7, 1], np.int32)
+    """`{"signature/in or out/name": array}`: what each signature is asked, and what the Keras model answers."""
+    given = {
+        "images": images,
+        "count": np.int32(16),
+        "seed": np.array([7, 1], np.int32),
+        "labels": (np.arange(len(images)) % max(model.classes, 1)).astype(np.int32),
+    }
+    arrays: dict[str, np.ndarray] = {}
     with tf.device("CPU"):  # a GPU's rounded products differ by more than the limit
-        codes = model.encode(images)
-        samples = model.sample(16, seed=tf.constant(seed))
-        arrays = {"images": images, "codes": codes, "decoded": model.decode(codes), "samples": samples, "seed": seed}
-    return {name: np.asarray(value) for name, value in arrays.items()}
+        given["codes"] = np.asarray(model.encode(images))
+        for name, (function, specs) in signatures(model).items():
+            asked = {spec.name: given[spec.name] for spec in specs}
+            answers = function(**{key: tf.constant(value) for key, value in asked.items()})
+            arrays |= {f"{name}/in/{key}": value for key, value in asked.items()}
+            arrays |= {f"{name}/out/{key}": np.asarray(value) for key, value in answers.items()}
+    return arrays
 
 
 def _write(model: Any, folder: Path) -> None:
     archive = keras.export.ExportArchive()
-    archive.track(model.encoder)
-    archive.track(model.decoder)
+    for layer in model.exported():
+        archive.track(layer)
     for name, (function, inputs) in signatures(model).items():
         archive.add_endpoint(name, function, input_signature=inputs)
     archive.write_out(str(folder), verbose=False)
-    for name, signature in (("encoder", "encode"), ("generator", "decode")):
+    for name, signature in check_export.TFLITE.items():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder), signature_keys=[signature])
         (folder / f"{name}.tflite").write_bytes(converter.convert())
 
@@ -99,19 +109,23 @@ def _write(model: Any, folder: Path) -> None:
 def signatures(model: Any) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
     """What the SavedModel answers to: {name: (function, named inputs)}. Batch sizes are free; outputs are named too."""
     images = tf.TensorSpec([None, *model.image_shape], tf.float32, "images")
-    codes = tf.TensorSpec([None, model.latent_dim], tf.float32, "codes")
+    codes = tf.TensorSpec([None, model.code_dim], tf.float32, "codes")
+    labels = tf.TensorSpec([None], tf.int32, "labels")
     count, seed = tf.TensorSpec([], tf.int32, "count"), tf.TensorSpec([2], tf.int32, "seed")
-
-    def reconstruct(images):
-        return {"images": model.decode(model.encode(images))}
-
-    return {
-        "serving_default": (reconstruct, [images]),
-        "encode": (lambda images: {"codes": model.encode(images)}, [images]),
-        "decode": (lambda codes: {"images": model.decode(codes)}, [codes]),
-        "reconstruct": (reconstruct, [images]),
-        "sample": (lambda count, seed: {"images": model.sample(count, seed=seed)}, [count, seed]),
+    found: dict[str, tuple[Callable, list[tf.TensorSpec]]] = {
+        "encode": (lambda images: {"codes": model.encode(images)}, [images])
     }
+    if model.conditional:
+        found["decode"] = (lambda codes, labels: {"images": model.decode(codes, labels)}, [codes, labels])
+        found["reconstruct"] = (lambda images, labels: {"images": model.reconstruct(images, labels)}, [images, labels])
+        found["sample"] = (lambda labels, seed: {"images": model.sample(labels=labels, seed=seed)}, [labels, seed])
+    else:
+        found["decode"] = (lambda codes: {"images": model.decode(codes)}, [codes])
+        found["reconstruct"] = (lambda images: {"images": model.reconstruct(images)}, [images])
+        found["sample"] = (lambda count, seed: {"images": model.sample(count, seed=seed)}, [count, seed])
+    if hasattr(model, "classify"):
+        found["classify"] = (lambda images: {"probabilities": model.classify(images)}, [images])
+    return found | {"serving_default": found["reconstruct"]}
 
 
 def _next_version(folder: Path) -> int:

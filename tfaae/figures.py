@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from tfaae.errors import InputError
+
 COLOURS = ListedColormap(
     ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"]
 )
@@ -19,13 +21,13 @@ def of_model(
     """What shows how a model does: reconstructions, samples, the codes over prior draws, the prior's manifolds decoded.
 
     Args:
-        model: anything with the verbs `call`, `decode`, `sample`, and a `prior`.
+        model: anything with the verbs `reconstruct`, `decode`, `sample`, and a `prior`.
         images, labels: `[n, h, w, c]` and `[n]`, held out from training.
         codes: `[n, d]`, draws from the posterior at those images.
     """
     shown = images[:40]
     found = {
-        "reconstructions": reconstructions(shown, np.asarray(model(shown))),
+        "reconstructions": reconstructions(shown, np.asarray(model.reconstruct(shown, labels[:40]))),
         "samples": samples(np.asarray(model.sample(100, seed=0))),
         "codes": scatter(codes, labels, classes, draws=_draws(model.prior, max(len(codes), 2500))),
     }
@@ -39,17 +41,7 @@ def of_model(
 
 def image_grid(images: np.ndarray, title: str = "") -> Figure:
     """`[rows, columns, h, w, c]` images in [0, 1] as one picture with hairlines between."""
-    rows, columns, height, width, channels = images.shape
-    framed = np.ones((rows, columns, height + 1, width + 1, channels), images.dtype)
-    framed[:, :, :-1, :-1] = images
-    sheet = framed.transpose(0, 2, 1, 3, 4).reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
-    inches = 8 / max(sheet.shape[:2])
-    figure = Figure(figsize=(sheet.shape[1] * inches, sheet.shape[0] * inches + 0.3), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title, fontsize=10)
-    axes.set_axis_off()
-    return figure
+    return _picture(_sheet(images), title)
 
 
 def samples(images: np.ndarray, columns: int = 10) -> Figure:
@@ -63,16 +55,104 @@ def reconstructions(inputs: np.ndarray, outputs: np.ndarray, columns: int = 10) 
     return image_grid(pairs.reshape(-1, *pairs.shape[2:]), "inputs (odd rows) and reconstructions")
 
 
-def scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, draws: np.ndarray) -> Figure:
-    """Codes `[n, d]` coloured by label over prior draws `[m, d]` in grey; on the draws' two principal axes if d > 2."""
+def style_by_content(images: np.ndarray, classes: Sequence[str]) -> Figure:
+    """`[styles, classes, h, w, c]`: a row one style, a column one class, named above (Makhzani et al. 2015, figure 7).
+
+    Raises:
+        InputError: unless there is one name a column.
+    """
+    if images.shape[1] != len(classes):
+        raise InputError(f"expected a class name for each of {images.shape[1]} columns, got {len(classes)}")
+    figure = image_grid(images, "one style a row, one class a column")
+    axes, width = figure.axes[0], images.shape[3]
+    upright = max(map(len, classes)) * len(classes) > 80  # letters that fit side by side
+    axes.set_axis_on()
+    axes.xaxis.tick_top()
+    axes.set_xticks(np.arange(len(classes)) * (width + 1) + (width - 1) / 2, classes, rotation=90 if upright else 0)
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def cluster_heads(
+    heads: np.ndarray, probabilities: np.ndarray, images: np.ndarray, *, columns: int = 12, seed: int = 0
+) -> Figure:
+    """A row a cluster: its decoded head, then images assigned to it (figure 9); in two panels from 25 clusters.
+
+    Args:
+        heads: `[k, h, w, c]`, one cluster each, decoded with style 0.
+        probabilities: `[n, k]` q(y | x); an image belongs to the largest.
+        images: `[n, h, w, c]`, not reconstructions.
+        columns: images at most in a row, drawn at random among the cluster's; places that stay empty are white.
+        seed: of that draw.
+    """
+    random, assigned = np.random.default_rng(seed), np.argmax(probabilities, axis=1)
+    panels = 1 if len(heads) < 25 else 2
+    length = -(-len(heads) // panels)  # rows of a panel; the last one may end in white
+    rows = np.ones((panels * length, 1 + columns, *images.shape[1:]), images.dtype)
+    rows[: len(heads), 0] = heads
+    for cluster in range(len(heads)):
+        members = random.permutation(np.flatnonzero(assigned == cluster))[:columns]
+        rows[cluster, 1 : 1 + len(members)] = images[members]
+    sheets = [_set_apart(part[:, :1], part[:, 1:]) for part in rows.reshape(panels, length, *rows.shape[1:])]
+    figure = _picture(_beside(sheets, images.shape[2]), "cluster heads, and images assigned to each")
+    for cluster in range(len(heads)):
+        place, row = divmod(cluster, length)
+        x, y = place * (sheets[0].shape[1] + images.shape[2]), (row + 0.5) * (images.shape[1] + 1)
+        figure.axes[0].text(x - 2.5, y - 1, str(cluster), ha="right", va="center", fontsize=7)
+    return figure
+
+
+def with_nearest(samples: np.ndarray, neighbours: np.ndarray) -> Figure:
+    """Rows of samples, each ending in the training image nearest to its last sample, set apart (figure 5).
+
+    Args:
+        samples: `[rows * columns, h, w, c]`, row by row.
+        neighbours: `[rows, h, w, c]`: for samples `columns - 1`, `2 * columns - 1`, and so on.
+    Raises:
+        InputError: where the samples do not fill the rows.
+    """
+    if len(samples) % len(neighbours):
+        raise InputError(f"expected as many samples in each of {len(neighbours)} rows, got {len(samples)} in all")
+    rows = samples.reshape(len(neighbours), -1, *samples.shape[1:])
+    title = "samples; last column: the training image nearest to the sample before it"
+    return _picture(_set_apart(rows, neighbours[:, None]), title)
+
+
+def circle_projection(codes: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes `[n, d]` and heads `[k, d]` in the plane, `[n, 2]` and `[k, 2]`, by one linear map for both (figure 11d).
+
+    The map is the least-squares one that sends head k to the k-th of evenly spaced points of a circle, whose radius is
+    the heads' mean length: exactly, where heads are independent. For heads 10 I it is C / 10, C the points `[d, 2]`.
+    """
+    angles = 2 * np.pi * np.arange(len(heads)) / len(heads)
+    circle = np.mean(np.linalg.norm(heads, axis=1)) * np.column_stack([np.cos(angles), np.sin(angles)])
+    plane = np.linalg.lstsq(heads, circle, rcond=None)[0]
+    return codes @ plane, heads @ plane
+
+
+def scatter(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    draws: np.ndarray,
+    heads: np.ndarray | None = None,
+) -> Figure:
+    """Codes `[n, d]` coloured by label over prior draws `[m, d]` in grey; on the draws' two principal axes if d > 2.
+
+    `heads` `[k, d]`, where given, are numbered points above both.
+    """
     names = ("first code axis", "second code axis")
+    heads = np.zeros((0, codes.shape[1])) if heads is None else heads
     if codes.shape[1] > 2:
         centre = draws.mean(axis=0)
         axes_of_draws = np.linalg.svd(draws - centre, full_matrices=False)[2][:2]
-        codes, draws = (codes - centre) @ axes_of_draws.T, (draws - centre) @ axes_of_draws.T
+        codes, draws, heads = ((points - centre) @ axes_of_draws.T for points in (codes, draws, heads))
         names = ("first principal axis of the prior", "second principal axis of the prior")
     if codes.shape[1] == 1:
-        codes, draws = (np.column_stack([points, np.zeros(len(points))]) for points in (codes, draws))
+        codes, draws, heads = (np.column_stack([points, np.zeros(len(points))]) for points in (codes, draws, heads))
     figure = Figure(figsize=(8, 7.4), layout="constrained")
     axes = figure.subplots()
     size = np.clip(4000 / len(codes), 4, 20)  # points^2
@@ -81,6 +161,9 @@ def scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, dr
         points = codes[labels == label]
         colour = COLOURS(label % COLOURS.N) if label >= 0 else "black"
         axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, label=class_name(label, classes))
+    for number, (x, y) in enumerate(heads):
+        axes.plot(x, y, "o", markersize=13, color="white", markeredgecolor="black", zorder=3)
+        axes.annotate(str(number), (x, y), ha="center", va="center", fontsize=8, zorder=4)
     axes.set(xlabel=names[0], ylabel=names[1], title="codes of held-out images over prior draws", aspect="equal")
     if len(np.unique(labels)) <= 20:
         axes.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -107,6 +190,38 @@ def sprite(images: np.ndarray) -> np.ndarray:
     _, height, width, channels = filled.shape
     sheet = filled.reshape(side, side, height, width, channels).transpose(0, 2, 1, 3, 4)
     return sheet.reshape(side * height, side * width, channels)
+
+
+def _sheet(images: np.ndarray) -> np.ndarray:
+    """`[rows, columns, h, w, c]` -> one picture `[rows (h + 1) - 1, columns (w + 1) - 1, c]` with white hairlines."""
+    rows, columns, height, width, channels = images.shape
+    framed = np.ones((rows, columns, height + 1, width + 1, channels), images.dtype)
+    framed[:, :, :-1, :-1] = images
+    return framed.transpose(0, 2, 1, 3, 4).reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
+
+
+def _beside(sheets: Sequence[np.ndarray], gap: int) -> np.ndarray:
+    """Sheets `[h, w, c]` of one height from left to right, so many white pixels apart."""
+    white = np.ones((len(sheets[0]), gap, sheets[0].shape[2]), sheets[0].dtype)
+    return np.concatenate([part for sheet in sheets for part in (white, sheet)][1:], axis=1)
+
+
+def _set_apart(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two sheets of `[rows, columns, h, w, c]` images with a fifth of an image between."""
+    return _beside([_sheet(left), _sheet(right)], 1 + left.shape[3] // 5)
+
+
+def _picture(sheet: np.ndarray, title: str) -> Figure:
+    """A sheet `[h, w, c]` as a figure of 8 inches on its longer side."""
+    inches = 8 / max(sheet.shape[:2])
+    figure = Figure(figsize=(sheet.shape[1] * inches, sheet.shape[0] * inches + 0.3), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(
+        sheet.squeeze(-1) if sheet.shape[2] == 1 else sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+    )
+    axes.set_title(title, fontsize=10)
+    axes.set_axis_off()
+    return figure
 
 
 def _rows(images: np.ndarray, columns: int) -> np.ndarray:

@@ -5,13 +5,20 @@ algorithm.)
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import tensorflow as tf
 
-# where the codes follow the prior, and the discriminator can only guess
-EQUILIBRIUM = {"discriminator": 2 * math.log(2), "discriminator_accuracy": 0.5, "generator": math.log(2)}
 Likelihood = Literal["bernoulli", "squared"]
+Game = Literal["logistic", "lsgan", "hinge", "wgan-gp"]
+# where the codes follow the prior, every logit is 0: the discriminator can only guess
+EQUILIBRIUM: dict[Game, dict[str, float]] = {
+    "logistic": {"discriminator": 2 * math.log(2), "generator": math.log(2)},
+    "lsgan": {"discriminator": 2.0, "generator": 1.0},
+    "hinge": {"discriminator": 2.0, "generator": 0.0},
+    "wgan-gp": {"discriminator": 0.0, "generator": 0.0},
+}
 
 
 def reconstruction(images: tf.Tensor, logits: tf.Tensor, likelihood: Likelihood) -> tf.Tensor:
@@ -39,24 +46,95 @@ def log_normaliser(likelihood: Likelihood, pixels: int) -> float:
     return 0.5 * pixels * math.log(2 * math.pi) if likelihood == "squared" else 0.0
 
 
-def discriminator_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-    """-E log D(real) - E log(1 - D(fake)), D = sigmoid(logit) (Goodfellow et al. 2014, eq. 1).
+def discriminator_loss(
+    real: tf.Tensor, fake: tf.Tensor, game: Game = "logistic", label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """What the discriminator minimises.
+
+    `logistic`: -E log D(real) - E log(1 - D(fake)), D = sigmoid(logit) (Goodfellow et al. 2014, eq. 1).
+    `lsgan`: E (real - 1)^2 + E (fake + 1)^2 (Mao et al. 2017, targets 1 and -1).
+    `hinge`: E max(0, 1 - real) + E max(0, 1 + fake) (Miyato et al. 2018).
+    `wgan-gp`: E fake - E real (Gulrajani et al. 2017); it needs its gradient penalty beside it.
 
     Args:
         real: `[n]` logits of draws from the prior, the positive class.
         fake: `[n]` logits of codes.
+        game: one of `Game`.
+        label_smoothing: one-sided (Salimans et al. 2016): the target of the real ones is 1 - this; `logistic` alone.
     Returns:
-        Scalar, nats per example; 2 ln 2 = 1.386 where the two cannot be told apart.
+        Scalar; `EQUILIBRIUM` says where it settles, 2 ln 2 = 1.386 nats for `logistic`.
     """
-    return tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
+    if game == "lsgan":
+        return tf.reduce_mean((real - 1) ** 2) + tf.reduce_mean((fake + 1) ** 2)
+    if game == "hinge":
+        return tf.reduce_mean(tf.nn.relu(1 - real)) + tf.reduce_mean(tf.nn.relu(1 + fake))
+    if game == "wgan-gp":
+        return tf.reduce_mean(fake) - tf.reduce_mean(real)
+    smooth = (1 - label_smoothing) * tf.nn.softplus(-real) + label_smoothing * tf.nn.softplus(real)
+    return tf.reduce_mean(smooth) + tf.reduce_mean(tf.nn.softplus(fake))
 
 
-def generator_loss(fake: tf.Tensor) -> tf.Tensor:
-    """-E log D(fake), the non-saturating form (Goodfellow et al. 2014, section 3).
+def generator_loss(fake: tf.Tensor, game: Game = "logistic") -> tf.Tensor:
+    """What the encoder minimises so that its codes, `[n]` logits, pass for draws from the prior.
 
-    `[n]` logits -> scalar; ln 2 at equilibrium.
+    `logistic`: -E log D(fake), the non-saturating form (Goodfellow et al. 2014, section 3), ln 2 at equilibrium.
+    `lsgan`: E (fake - 1)^2. `hinge`, `wgan-gp`: -E fake.
     """
+    if game == "lsgan":
+        return tf.reduce_mean((fake - 1) ** 2)
+    if game in ("hinge", "wgan-gp"):
+        return -tf.reduce_mean(fake)
     return tf.reduce_mean(tf.nn.softplus(-fake))
+
+
+def squared_gradient_norms(critic: Callable[[tf.Tensor], tf.Tensor], points: tf.Tensor) -> tf.Tensor:
+    """`[n]` squared norms of the gradient of `critic`, `[n, d]` -> `[n]` logits, at `points`."""
+    with tf.GradientTape() as tape:
+        tape.watch(points)
+        total = tf.reduce_sum(critic(points))
+    return tf.reduce_sum(tape.gradient(total, points) ** 2, axis=-1)
+
+
+def r1_penalty(critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor) -> tf.Tensor:
+    """1/2 E |grad D|^2 at draws from the prior (Mescheder et al. 2018, eq. 9, gamma = 1)."""
+    return 0.5 * tf.reduce_mean(squared_gradient_norms(critic, real))
+
+
+def lipschitz_penalty(
+    critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor, fake: tf.Tensor, places: tf.Tensor
+) -> tf.Tensor:
+    """E (|grad D| - 1)^2 between draws and codes, `places` `[n, 1]` in [0, 1] (Gulrajani et al. 2017, eq. 3)."""
+    norms = tf.sqrt(squared_gradient_norms(critic, places * real + (1 - places) * fake) + 1e-12)
+    return tf.reduce_mean((norms - 1) ** 2)
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """-log q(y | x), averaged over the examples whose label is known.
+
+    Args:
+        logits: `[n, k]`, before the softmax: a softmax of a softmax hardly learns.
+        labels: `[n]` integers, -1 = unknown; where all are, the answer is 0.
+    """
+    known = tf.cast(labels >= 0, tf.float32)
+    each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(labels, 0), logits=logits)
+    return tf.math.divide_no_nan(tf.reduce_sum(known * each), tf.reduce_sum(known))
+
+
+def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Share of the known labels (`[n]`, -1 = unknown) that have the largest of `[n, k]` logits, in [0, 1]."""
+    known = tf.cast(labels >= 0, tf.float32)
+    right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(known * right), tf.reduce_sum(known))
+
+
+def head_separation(heads: tf.Tensor, margin: float) -> tf.Tensor:
+    """sum over pairs of max(0, margin - |w_i - w_j|), for `[m, d]` cluster heads (Makhzani et al. 2015, section 7)."""
+    count = heads.shape[0]
+    pairs = [(i, j) for i in range(count) for j in range(i)]
+    one, other = tf.gather(heads, [i for i, _ in pairs]), tf.gather(heads, [j for _, j in pairs])
+    # without the small term, two heads on one place would have no direction to part in, but NaN
+    distance = tf.sqrt(tf.reduce_sum((one - other) ** 2, axis=-1) + 1e-12)
+    return tf.reduce_sum(tf.nn.relu(margin - distance))
 
 
 def discriminator_accuracy(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:

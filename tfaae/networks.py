@@ -13,6 +13,8 @@ from tfaae.errors import InputError, above_zero, choose, not_negative
 from tfaae.seeds import Seeds
 
 Arch = Literal["mlp", "conv"]
+BatchNorm = Literal["none", "hidden", "all"]
+Precision = Literal["float32", "bfloat16"]
 Shape = tuple[int, ...]
 
 
@@ -55,6 +57,8 @@ class Builder:
         initial_std: weights start from N(0, std^2); None means Glorot's uniform.
         dropout: share of hidden activations dropped in encoder and decoder while training, in [0, 1).
         spectral_norm: Keras's spectral normalisation on every layer of the discriminator (Miyato et al. 2018).
+        batch_norm: of the encoder's hidden layers, or of all, its last one included (Makhzani et al. 2015, section 6).
+        precision: of products of matrices; `"bfloat16"` keeps weights, statistics, codes and logits in float32.
     """
 
     def __init__(
@@ -64,30 +68,44 @@ class Builder:
         initial_std: float | None = None,
         dropout: float = 0.0,
         spectral_norm: bool = False,
+        batch_norm: BatchNorm = "none",
+        precision: Precision = "float32",
     ):
         choose("arch", arch, get_args(Arch))
-        if not 0 <= dropout < 1:
-            raise InputError(f"networks: dropout must be at least 0 and below 1, got {dropout}")
+        choose("batch_norm", batch_norm, get_args(BatchNorm))
+        choose("precision", precision, get_args(Precision))
+        check_share(dropout=dropout)
         if initial_std is not None:
             above_zero("networks", initial_std=initial_std)
         self.seeds, self.arch, self.initial_std = seeds, arch, initial_std
-        self.dropout, self.spectral_norm = dropout, spectral_norm
+        self.dropout, self.spectral_norm, self.batch_norm = dropout, spectral_norm, batch_norm
+        self.policy = keras.DTypePolicy("float32" if precision == "float32" else "mixed_bfloat16")
 
     def encoder(
-        self, image_shape: Shape, outputs: int, units: Sequence[int], input_noise: float = 0.0, noise_dim: int = 0
+        self,
+        image_shape: Shape,
+        outputs: int,
+        units: Sequence[int],
+        input_noise: float = 0.0,
+        noise_dim: int = 0,
+        input_dropout: float = 0.0,
     ) -> keras.Model:
         """`[n, h, w, c]` images in [0, 1] -> `[n, outputs]`.
 
         Args:
             input_noise: standard deviation of the noise added to the images while training.
             noise_dim: where it is not 0 the network takes `[images, noise]`, noise `[n, noise_dim]` (universal
-            approximator).
+                approximator).
+            input_dropout: share of the pixels dropped while training.
         """
         check_units(units=units)
+        check_share(input_dropout=input_dropout)
         image = keras.Input(image_shape, name="images")
-        hidden = Noise(input_noise, self.seeds)(image)
+        hidden = Noise(input_noise, self.seeds)(image) if input_noise else image
+        hidden = Dropout(input_dropout, self.seeds)(hidden) if input_dropout else hidden
+        normalised = self.batch_norm != "none"
         if self.arch == "conv":
-            hidden = self._shrink(hidden, image_shape, units, self._plain, self.dropout)
+            hidden = self._shrink(hidden, image_shape, units, self._plain, self.dropout, normalised)
         hidden = keras.layers.Flatten()(hidden)
         inputs: list = [image]
         if noise_dim:
@@ -95,8 +113,10 @@ class Builder:
             hidden = keras.layers.Concatenate()([hidden, inputs[1]])
         # a convolutional trunk is linear in the noise unless a hidden layer follows the concatenation
         widths = units if self.arch == "mlp" else [units[-1]] * bool(noise_dim)
-        hidden = self._dense(hidden, widths, self._plain, self.dropout)
+        hidden = self._dense(hidden, widths, self._plain, self.dropout, normalised)
         codes = keras.layers.Dense(outputs, kernel_initializer=self._initializer(), name="codes")(hidden)
+        if self.batch_norm == "all":
+            codes = keras.layers.BatchNormalization()(codes)
         return keras.Model(inputs if noise_dim else image, codes, name="encoder_network")
 
     def decoder(self, code_dim: int, image_shape: Shape, units: Sequence[int]) -> keras.Model:
@@ -106,8 +126,8 @@ class Builder:
             logits = self._grow(code, image_shape, units)
         else:
             hidden = self._dense(code, units, self._plain, self.dropout)
-            pixels = keras.layers.Dense(math.prod(image_shape), kernel_initializer=self._initializer())(hidden)
-            logits = keras.layers.Reshape(image_shape, name="logits")(pixels)
+            pixels = self._layer(keras.layers.Dense, math.prod(image_shape))(hidden)
+            logits = keras.layers.Reshape(image_shape, name="logits", dtype="float32")(pixels)
         return keras.Model(code, logits, name="decoder")
 
     def discriminator(self, input_shape: Shape, units: Sequence[int]) -> keras.Model:
@@ -141,35 +161,40 @@ class Builder:
             return keras.initializers.GlorotUniform(seed=seed)
         return keras.initializers.RandomNormal(stddev=self.initial_std, seed=seed)
 
-    def _dense(self, hidden, units: Sequence[int], wrap, dropout: float):
+    def _layer(self, kind: type[keras.layers.Layer], *args, **kwargs) -> keras.layers.Layer:
+        return kind(*args, kernel_initializer=self._initializer(), dtype=self.policy, **kwargs)
+
+    def _dense(self, hidden, units: Sequence[int], wrap, dropout: float, normalised: bool = False):
         for width in units:
-            hidden = wrap(keras.layers.Dense(width, "relu", kernel_initializer=self._initializer()))(hidden)
-            hidden = Dropout(dropout, self.seeds)(hidden)
+            hidden = wrap(self._layer(keras.layers.Dense, width))(hidden)
+            hidden = self._activate(hidden, dropout, normalised)
         return hidden
 
-    def _shrink(self, hidden, image_shape: Shape, units: Sequence[int], wrap, dropout: float):
+    def _shrink(self, hidden, image_shape: Shape, units: Sequence[int], wrap, dropout: float, normalised: bool = False):
         halvings(image_shape, units)
         for filters in units:
-            layer = keras.layers.Conv2D(
-                filters, 4, 2, "same", activation="relu", kernel_initializer=self._initializer()
-            )
-            hidden = Dropout(dropout, self.seeds)(wrap(layer)(hidden))
+            hidden = wrap(self._layer(keras.layers.Conv2D, filters, 4, 2, "same"))(hidden)
+            hidden = self._activate(hidden, dropout, normalised)
         return hidden
+
+    def _activate(self, hidden, dropout: float, normalised: bool):
+        if normalised:
+            hidden = keras.layers.BatchNormalization(dtype=self.policy)(hidden)
+        hidden = keras.layers.ReLU(dtype=self.policy)(hidden)
+        return Dropout(dropout, self.seeds)(hidden) if dropout else hidden
 
     def _grow(self, hidden, image_shape: Shape, units: Sequence[int]):
         *sizes, smallest = halvings(image_shape, units)
-        hidden = keras.layers.Dense(smallest**2 * units[0], "relu", kernel_initializer=self._initializer())(hidden)
+        hidden = self._layer(keras.layers.Dense, smallest**2 * units[0], activation="relu")(hidden)
         hidden = keras.layers.Reshape((smallest, smallest, units[0]))(hidden)
         for filters, size in zip([*units[1:], image_shape[-1]], reversed(sizes), strict=True):
             last = size == sizes[0]
-            layer = keras.layers.Conv2DTranspose(
-                filters, 4, 2, "same", activation=None if last else "relu", kernel_initializer=self._initializer()
-            )
-            hidden = layer(hidden)
+            activation = None if last else "relu"
+            hidden = self._layer(keras.layers.Conv2DTranspose, filters, 4, 2, "same", activation=activation)(hidden)
             surplus = hidden.shape[1] - size  # 1 where an odd size was halved
             if surplus:
                 hidden = keras.layers.Cropping2D(((0, surplus), (0, surplus)))(hidden)
-            if not last:
+            if self.dropout and not last:
                 hidden = Dropout(self.dropout, self.seeds)(hidden)
         return hidden
 
@@ -184,6 +209,13 @@ def check_units(**units: Sequence[int]) -> None:
     for name, widths in units.items():
         if not widths or min(widths) < 1:
             raise InputError(f"{name} must be one or more widths above 0, got {list(widths)}")
+
+
+def check_share(**shares: float) -> None:
+    """Raises an InputError unless every share is at least 0 and below 1."""
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise InputError(f"networks: {name} must be at least 0 and below 1, got {share}")
 
 
 def halvings(image_shape: Shape, units: Sequence[int]) -> list[int]:

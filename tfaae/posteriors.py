@@ -86,6 +86,33 @@ class Implicit(Posterior):
         return self.network.inputs[1].shape[-1]
 
 
+class CategoryAndStyle(Posterior):
+    """q(y, z | x): one network, two heads, a category y = softmax and a style z (Makhzani et al. 2015, section 5).
+
+    A code is `[y, z]`: the softmax itself, not a draw from it, so that gradients pass. The network gives
+    `categories + d` values.
+    """
+
+    def __init__(self, network: keras.Model, seeds: Seeds, categories: int):
+        super().__init__(network, seeds)
+        self.categories = categories
+
+    def call(self, images, training=False):
+        return tf.concat(self.with_logits(images, training)[1:], axis=-1)
+
+    def mode(self, images):
+        return self.call(images, training=False)
+
+    def with_logits(self, images, training=False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Logits of the category `[n, categories]`, their softmax, and the style `[n, d]`."""
+        logits, style = self.split(self.network(images, training=training))
+        return logits, tf.nn.softmax(logits), style
+
+    def split(self, codes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`[n, categories + d]` -> category, style."""
+        return codes[:, : self.categories], codes[:, self.categories :]
+
+
 def build(
     name: Name,
     builder: Builder,
@@ -94,6 +121,7 @@ def build(
     units: tuple[int, ...],
     input_noise: float = 0.0,
     noise_dim: int = 10,
+    input_dropout: float = 0.0,
 ) -> Posterior:
     """The encoder of a model: a posterior over `[n, latent_dim]` codes on a new network.
 
@@ -103,8 +131,8 @@ def build(
     if name == "implicit":
         if noise_dim < 1:
             raise InputError(f"posterior implicit: noise_dim must be at least 1, got {noise_dim}")
-        network = builder.encoder(image_shape, latent_dim, units, input_noise, noise_dim)
+        network = builder.encoder(image_shape, latent_dim, units, input_noise, noise_dim, input_dropout)
         return Implicit(network, builder.seeds)
     outputs = 2 * latent_dim if name == "gaussian" else latent_dim
-    network = builder.encoder(image_shape, outputs, units, input_noise)
+    network = builder.encoder(image_shape, outputs, units, input_noise, input_dropout=input_dropout)
     return (Gaussian if name == "gaussian" else Deterministic)(network, builder.seeds)

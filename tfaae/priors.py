@@ -272,6 +272,28 @@ class OneHot(Prior):
         return tfd.OneHotCategorical(logits=logits, dtype=tf.float32)
 
 
+class CategoryAndStyle(Prior):
+    """A corner of `categories`, then a style from N(0, std^2 I), independent (Makhzani et al. 2015, section 5).
+
+    Segment k is category k.
+
+    Args:
+        categories: at least 2.
+        style_dim: length of the style; codes have length categories + style_dim.
+        std: deviation of the style.
+    """
+
+    positive_everywhere = False
+
+    def __init__(self, categories: int = 10, style_dim: int = 10, std: float = 1.0):
+        self.category, self.style = OneHot(categories), Normal(style_dim, std)
+        self.categories, self.style_dim, self.std = categories, style_dim, float(std)
+        self.dim, self.segments = categories + style_dim, categories
+
+    def given(self, labels):
+        return tfd.Blockwise([self.category.given(labels), self.style.given(labels)])
+
+
 def _percentiles(count: int) -> np.ndarray:
     return (np.arange(count) + 0.5) / count
 

@@ -55,7 +55,7 @@ def _absolute(config: Config) -> Config:
 
 
 def build(config: Config, data: Data) -> LatentModel:
-    """The compiled model of a config. What the data decides, `image_shape`, comes from the data.
+    """The compiled model of a config. What the data decides, `image_shape` and `classes`, comes from the data.
 
     Raises:
         InputError: unknown model, argument, phase or optimizer, a value of the wrong type, parts that do not go
@@ -67,12 +67,15 @@ def build(config: Config, data: Data) -> LatentModel:
         raise InputError("model: missing name")
     cls: Any = final_models()[choose("model", name, final_models())]
     decided = {"image_shape": data.image_shape, "seed": config.seed}
+    if "classes" in naming.parameters(cls):
+        decided["classes"] = len(data.classes)
     for key in decided.keys() & given.keys():
-        raise InputError(f"model.{key}: leave it out; image_shape comes from the data, the seed from `seed`")
+        raise InputError(f"model.{key}: leave it out; it comes from the data, the seed from `seed`")
     steps = len(data.train) // config.data.batch
     given = _in_steps(given, steps) | decided
     naming.check_arguments(f"model {name}", cls, given)
     model = cls(**given)
+    _check_labels(model, data)
     phases = [phase.name for phase in model.phases()]
     for name in config.optim:
         choose(f"phase in optim of {cls.__name__},", name, phases)
@@ -82,6 +85,19 @@ def build(config: Config, data: Data) -> LatentModel:
     }
     model.compile(built, jit_compile=config.train.xla)
     return model
+
+
+def _check_labels(model: LatentModel, data: Data) -> None:
+    what = type(model).__name__
+    if model.classes and len(data.classes) > model.classes:
+        raise InputError(f"{what} was made for {model.classes} labels, the data has {len(data.classes)}")
+    if model.classes and not data.labelled:
+        raise InputError(f"{what} learns from labels, but no training image has one")
+    if model.conditional and data.labelled < len(data.train):
+        raise InputError(
+            f"{what} needs the label of every image, {len(data.train) - data.labelled} of {len(data.train)} have none; "
+            "leave data.labelled out, or use SemiSupervisedAAE"
+        )
 
 
 def _in_steps(arguments: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]:
@@ -94,29 +110,50 @@ def _in_steps(arguments: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]
     }
 
 
-def run(config: Config, folder: str | Path) -> Run:
+def run(config: Config, folder: str | Path, *, resume: bool = False) -> Run:
     """Trains and leaves `config.yaml`, `checkpoint.keras`, `logs/`, `figures/` and `history.csv` in the folder.
 
     Ctrl-C keeps what was trained: the checkpoint is written before the KeyboardInterrupt goes on.
 
+    Args:
+        resume: goes on after the last whole epoch of the run that is in the folder, if there is one.
     Raises:
         InputError: anything wrong with the config, the data or the folder, before training starts; a loss that is not
         finite.
     """
     files = Run(folder)
-    files.check_free()
-    data = sources.load(config.data)
+    going_on = resume and files.config.is_file()
+    if going_on:
+        _check_same(config, files)
+    else:
+        files.check_free()
+    data = sources.load(config.data, config.seed)
     model = build(config, data)
-    files.create(config)
+    steps = len(data.train) // config.data.batch
+    done = 0
+    if not going_on:
+        files.create(config)
+    elif files.checkpoint.is_file():
+        model = load_model(files.checkpoint)
+        done = _whole_epochs(files, model, steps)
     checkpoint = board.Checkpoint(files.checkpoint)
     checkpoint.set_model(model)  # for a Ctrl-C that comes before Keras does it
     callbacks = _callbacks(config, data, files, checkpoint)
     epochs, batch = config.train.epochs, config.data.batch
+    training = sources.batches(
+        data.train,
+        batch,
+        seed=config.seed,
+        epochs=epochs,
+        first_epoch=done,
+        labelled_batch=config.data.labelled_batch,
+    )
     try:
         model.fit(
-            sources.batches(data.train, batch, seed=config.seed, epochs=epochs),
+            training,
             epochs=epochs,
-            steps_per_epoch=len(data.train) // batch,
+            initial_epoch=done,
+            steps_per_epoch=steps,
             shuffle=False,
             validation_data=_in_order(data.validation),
             verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
@@ -128,6 +165,25 @@ def run(config: Config, folder: str | Path) -> Run:
         _close(callbacks)
         raise
     return files
+
+
+def _check_same(config: Config, files: Run) -> None:
+    kept = configs.load(files.config).to_yaml()
+    if _absolute(config).to_yaml() != kept:
+        raise InputError(f"{files.folder} holds a run of another config; choose another --out, or remove it")
+
+
+def _whole_epochs(files: Run, model: LatentModel, steps: int) -> int:
+    """How many epochs the checkpoint has seen; later lines of the history go. A Ctrl-C may have come between two."""
+    done, rest = divmod(int(model.steps), steps)
+    if rest:
+        raise InputError(
+            f"{files.checkpoint} was written within an epoch, after a Ctrl-C: it can be used but not resumed"
+        )
+    if files.history.is_file():
+        lines = files.history.read_text(encoding="utf-8").splitlines(keepends=True)
+        files.history.write_text("".join(lines[: done + 1]), encoding="utf-8")
+    return done
 
 
 def _in_order(split: Split) -> tf.data.Dataset | None:
@@ -150,7 +206,7 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
         checkpoint,
         board.LearningRates(),
-        keras.callbacks.CSVLogger(str(files.history)),
+        keras.callbacks.CSVLogger(str(files.history), append=files.history.is_file()),
         keras.callbacks.TensorBoard(str(files.logs), write_graph=False),
         board.Equilibrium(files.logs / "equilibrium"),
         pictures,
@@ -196,7 +252,7 @@ def load_model(path: str | Path) -> LatentModel:
 
 def load_data(config: Config, model: LatentModel) -> Data:
     """The data of a config, if its images fit the model."""
-    data = sources.load(config.data)
+    data = sources.load(config.data, config.seed)
     if data.image_shape != model.image_shape:
         raise InputError(
             f"the model takes images {list(model.image_shape)}, {config.data.name} has {list(data.image_shape)}; "

@@ -11,9 +11,8 @@ from tfaae.errors import InputError
 @every_case
 def test_export_agrees(case, tmp_path):
     model = case.compiled()
-    images = case.images()
-    fit(model, images)
-    version, differences = export.save(model, tmp_path / "name", images, card="# Card\n")
+    fit(model, case)
+    version, differences = export.save(model, tmp_path / "name", case.images(), card="# Card\n")
     assert version == tmp_path / "name" / "1"
     assert max(differences.values()) <= export.LIMIT
     assert {path.name for path in version.iterdir()} >= {

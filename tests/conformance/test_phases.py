@@ -16,7 +16,7 @@ def test_gradients_reach_all_that_a_phase_trains(case: Case, name: str):
     model = case.build()
     phase = next(phase for phase in model.phases() if phase.name == name)
     with tf.GradientTape() as tape:
-        total = tf.add_n(list(phase.loss(model.batch(case.images()), True).values()))
+        total = tf.add_n(list(phase.loss(model.batch((case.images(), case.labels())), True).values()))
     weights = model.weights_of(phase)
     assert weights
     for weight, gradient in zip(weights, tape.gradient(total, weights), strict=True):
@@ -31,11 +31,12 @@ def test_a_phase_moves_its_parts_alone(case: Case, name: str):
     model.phases = lambda: (phase,)
     trained = {id(weight) for weight in model.weights_of(phase)}
     before = [(weight, keras.ops.convert_to_numpy(weight).copy()) for weight in model.weights]
-    model.train_on_batch(case.images())
+    model.train_on_batch(case.images(), case.labels())
     moved = {id(weight) for weight, old in before if not np.array_equal(old, weight)}
-    spectral = [getattr(model, part) for part in phase.trains if case.arguments.get("spectral_norm")]
-    rescaled = {
-        id(weight) for part in spectral for weight in part.non_trainable_variables
-    }  # the power iteration's vector
+    # the power iteration's vector, moving statistics of batch normalisation, running averages
+    followers = [getattr(model, part) for part in phase.trains if case.arguments.get("spectral_norm")]
+    followers += [model.encoder] if case.arguments.get("batch_norm") else []
+    followers += [model.averages] if model.averages else []
+    follow = {id(weight) for part in followers for weight in part.non_trainable_weights}
     assert trained <= moved, "Adam moves every weight that has a gradient"
-    assert moved <= trained | rescaled | {id(model.steps)}
+    assert moved <= trained | follow | {id(model.steps)}

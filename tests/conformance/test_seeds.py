@@ -10,7 +10,7 @@ def test_one_seed_gives_one_run(case):
     runs = []
     for _ in range(2):
         model = case.compiled(seed=5)
-        fit(model, case.images())
+        fit(model, case)
         runs.append(state(model))
     assert_same(*runs)
 

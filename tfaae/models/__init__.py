@@ -1,7 +1,21 @@
 """The models: one file a family. Importing this package registers them all with Keras."""
 
-from tfaae.models.aae import AAE
+from tfaae.models.aae import AAE, SupervisedAAE
 from tfaae.models.base import Batch, LatentModel, Phase, final_models, register
+from tfaae.models.categorical import ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, TwoCodes
 from tfaae.models.vae import VAE
 
-__all__ = ["AAE", "VAE", "Batch", "LatentModel", "Phase", "final_models", "register"]
+__all__ = [
+    "AAE",
+    "VAE",
+    "Batch",
+    "ClusteringAAE",
+    "DimensionReductionAAE",
+    "LatentModel",
+    "Phase",
+    "SemiSupervisedAAE",
+    "SupervisedAAE",
+    "TwoCodes",
+    "final_models",
+    "register",
+]

@@ -1,79 +1,21 @@
-"""Adversarial autoencoders (Makhzani, Shlens, Jaitly, Goodfellow and Frey 2015, arXiv 1511.05644)."""
+"""Adversarial autoencoders (Makhzani, Shlens, Jaitly, Goodfellow and Frey 2015, arXiv 1511.05644) with one code."""
 
-from typing import Any, get_args
+import abc
+from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from tfaae import losses, posteriors, priors
-from tfaae.errors import choose, not_negative
-from tfaae.models.base import Batch, LatentModel, Phase, Terms, check_prior, register
-from tfaae.networks import Arch, Builder, default_units
+from tfaae.errors import InputError
+from tfaae.models.adversarial import AdversarialAutoencoder
+from tfaae.models.base import Batch, Phase, Terms, check_prior, register
 
 
-@register
-class AAE(LatentModel):
-    """An autoencoder whose codes, over the whole data, a discriminator makes follow the prior (section 2, figure 1).
-
-    Args:
-        prior: p(z): a name, `{"name": ..., argument: ...}` or a `Prior` of dimension `latent_dim`.
-        posterior: q(z | x) (section 2.2): `"deterministic"`, `"gaussian"`, or `"implicit"`, the universal approximator.
-        noise_dim: length of the noise that the implicit posterior's encoder reads.
-        likelihood: `"squared"` (half the squared error) or `"bernoulli"`.
-        arch: of encoder and decoder, `"mlp"` or `"conv"`; the discriminator reads codes and is always dense.
-        units: hidden widths of the encoder, reversed in the decoder; with `conv`, filters of each halving. None: two of
-            1,000 (the paper's), or 64 and 128 filters.
-        discriminator_units: hidden widths of the discriminator.
-        input_noise: standard deviation added to the images while training.
-        discriminator_noise: standard deviation added to codes and prior draws before the discriminator while training.
-        discriminator_noise_steps: training steps over which that noise fades out linearly; 0 keeps it.
-        dropout: share of hidden activations dropped in encoder and decoder while training.
-        spectral_norm: spectral normalisation of the discriminator.
-        initial_std: weights start from N(0, std^2), as public implementations do with 0.01; None: Glorot's uniform.
-    """
+class OneCode(AdversarialAutoencoder, abc.ABC):
+    """Abstract: one code, one discriminator, three phases. A subclass says what the two networks are told of labels."""
 
     reports = ("reconstruction", "discriminator", "discriminator_accuracy", "generator")
-    equilibrium = losses.EQUILIBRIUM
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        latent_dim: int,
-        *,
-        prior: Any = "Normal",
-        posterior: posteriors.Name = "deterministic",
-        noise_dim: int = 10,
-        likelihood: losses.Likelihood = "squared",
-        arch: Arch = "mlp",
-        units: tuple[int, ...] | None = None,
-        discriminator_units: tuple[int, ...] = (1000, 1000),
-        input_noise: float = 0.0,
-        discriminator_noise: float = 0.0,
-        discriminator_noise_steps: int = 0,
-        dropout: float = 0.0,
-        spectral_norm: bool = False,
-        initial_std: float | None = None,
-        seed: int | None = None,
-        name: str | None = None,
-    ):
-        super().__init__(image_shape, latent_dim, seed=seed, name=name)
-        self.prior = check_prior(priors.get(prior), latent_dim)
-        choose("likelihood", likelihood, get_args(losses.Likelihood))
-        not_negative("AAE", input_noise=input_noise, discriminator_noise=discriminator_noise)
-        not_negative("AAE", discriminator_noise_steps=discriminator_noise_steps)
-        self.posterior, self.noise_dim, self.likelihood = posterior, noise_dim, likelihood
-        self.arch, self.units = arch, tuple(default_units(arch) if units is None else units)
-        self.discriminator_units = tuple(discriminator_units)
-        self.input_noise, self.dropout = input_noise, dropout
-        self.discriminator_noise, self.discriminator_noise_steps = discriminator_noise, discriminator_noise_steps
-        self.spectral_norm, self.initial_std = spectral_norm, initial_std
-
-        builder = Builder(self.seeds, arch, initial_std, dropout, spectral_norm)
-        self.encoder = posteriors.build(
-            posterior, builder, self.image_shape, latent_dim, self.units, input_noise, noise_dim
-        )
-        self.decoder = builder.decoder(latent_dim, self.image_shape, self.units[::-1])
-        self.discriminator = builder.discriminator((latent_dim,), self.discriminator_units)
 
     def phases(self):
         return (
@@ -84,31 +26,159 @@ class AAE(LatentModel):
 
     def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
         """E_q(z|x) -log p(x | z)."""
-        logits = self.decoder(self.encoder(batch.images, training=training), training=training)
+        codes = self.encoder(batch.images, training=training)
+        logits = self.decoder(self.decoder_sees(codes, batch.labels), training=training)
         return {"reconstruction": losses.reconstruction(batch.images, logits, self.likelihood)}
 
     def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
         """Prior draws are the positive class, codes the negative (section 2)."""
         codes = self.encoder(batch.images, training=training)
-        draws = self.prior.sample(tf.shape(codes)[0], seed=self.seeds.stateless())
-        both = self.blur(tf.concat([draws, codes], axis=0), training)
-        real, fake = tf.split(self.discriminator(both, training=training), 2)
-        self.track({"discriminator_accuracy": losses.discriminator_accuracy(real, fake)}, batch)
-        return {"discriminator": losses.discriminator_loss(real, fake)}
+        draws = self.draws(batch)
+        real, fake = (self.discriminator_sees(self.blur(z, training), batch.labels) for z in (draws, codes))
+        loss, accuracy = self.discriminate(self.discriminator, real, fake, training)
+        self.track({"discriminator_accuracy": accuracy}, batch)
+        return {"discriminator": loss}
 
     def generator_loss(self, batch: Batch, training: bool) -> Terms:
-        """The encoder is the generator: its codes are to pass for prior draws. The discriminator stands still here."""
+        """The encoder is the generator: it moves codes to where the discriminator takes them for draws of the prior."""
         codes = self.blur(self.encoder(batch.images, training=training), training)
-        return {"generator": losses.generator_loss(self.discriminator(codes, training=False))}
+        return {"generator": self.fool(self.discriminator, self.discriminator_sees(codes, batch.labels))}
 
-    def blur(self, codes: tf.Tensor, training: bool) -> tf.Tensor:
-        """Instance noise (Arjovsky and Bottou 2017): where two distributions hardly overlap, blurred ones do.
+    def draws(self, batch: Batch) -> tf.Tensor:
+        """`[n, d]` draws of the prior to set against the codes of a batch."""
+        return self.prior.sample(tf.shape(batch.images)[0], seed=self.seeds.stateless())
 
-        It shows codes the way across a gap of the prior; faded out, it leaves the prior as it is.
-        """
-        if not training or not self.discriminator_noise:
+    def decoder_sees(self, codes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return codes
+
+    def discriminator_sees(self, codes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return codes
+
+
+@register
+class AAE(OneCode):
+    """An autoencoder whose codes, over the whole data, a discriminator makes follow the prior (section 2, figure 1).
+
+    Args:
+        prior: p(z): a name, `{"name": ..., argument: ...}` or a `Prior` of dimension `latent_dim`; None: N(0, I).
+        posterior: q(z | x) (section 2.2): `"deterministic"`, `"gaussian"`, or `"implicit"`, the universal approximator.
+        noise_dim: length of the noise that the implicit posterior's encoder reads.
+        labels: label-regularised (section 2.3, figure 3): the discriminator also reads a one-hot label with one class
+            more for "unknown", so that images of label k take segment k of the prior. Encoder and decoder see no label.
+        kwargs: of `AdversarialAutoencoder` and `LatentModel`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        prior: Any = None,
+        posterior: posteriors.Name = "deterministic",
+        noise_dim: int = 10,
+        labels: bool = False,
+        **kwargs,
+    ):
+        super().__init__(image_shape, latent_dim, **kwargs)
+        self.prior = check_prior(priors.get(prior or priors.Normal(latent_dim)), latent_dim)
+        self.posterior, self.noise_dim, self.labels = posterior, noise_dim, labels
+        if labels and not self.prior.segments:
+            raise InputError(
+                f"labels need a prior with segments, GaussianMixture or SwissRoll; got {self.prior.get_config()}"
+            )
+        self.classes = self.prior.segments if labels else 0
+        builder = self.builder
+        self.encoder = posteriors.build(
+            posterior,
+            builder,
+            self.image_shape,
+            latent_dim,
+            self.units,
+            self.input_noise,
+            noise_dim,
+            self.input_dropout,
+        )
+        self.decoder = builder.decoder(latent_dim, self.image_shape, self.units[::-1])
+        seen = latent_dim + (self.classes + 1 if labels else 0)
+        self.discriminator = builder.discriminator((seen,), self.discriminator_units)
+        self.average("encoder", "decoder")
+
+    def draws(self, batch):
+        labels = batch.labels if self.labels else None  # -1 draws from the whole prior
+        return self.prior.sample(tf.shape(batch.images)[0], labels, seed=self.seeds.stateless())
+
+    def discriminator_sees(self, codes, labels):
+        """Where labels count, `[z, one-hot]`, both for draws and for codes; the last class is "unknown" (figure 3)."""
+        if not self.labels:
             return codes
-        std = self.discriminator_noise
-        if self.discriminator_noise_steps:
-            std *= tf.maximum(0.0, 1.0 - tf.cast(self.steps, tf.float32) / self.discriminator_noise_steps)
-        return codes + std * keras.random.normal(tf.shape(codes), seed=self.seeds)
+        known = tf.where(labels < 0, self.classes, labels)
+        return tf.concat([codes, tf.one_hot(known, self.classes + 1)], axis=-1)
+
+
+@register
+class SupervisedAAE(OneCode):
+    """The decoder is told the label, so the code is what the label does not say: the style (section 4, figure 6).
+
+    The discriminator reads the style alone.
+
+    Args:
+        latent_dim: length of the style; the paper's is 15.
+        classes: k, number of labels.
+        style_std: deviation of the style's Gaussian prior.
+        kwargs: of `AdversarialAutoencoder` and `LatentModel`.
+    """
+
+    conditional = True
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_dim: int, *, classes: int, style_std: float = 1.0, **kwargs
+    ):
+        super().__init__(image_shape, latent_dim, **kwargs)
+        if classes < 2:
+            raise InputError(f"SupervisedAAE: classes must be at least 2, got {classes}; it needs data with labels")
+        self.classes, self.style_std = classes, style_std
+        self.prior = priors.Normal(latent_dim, style_std)
+        builder = self.builder
+        self.encoder = posteriors.build(
+            "deterministic",
+            builder,
+            self.image_shape,
+            latent_dim,
+            self.units,
+            self.input_noise,
+            input_dropout=self.input_dropout,
+        )
+        self.decoder = builder.decoder(classes + latent_dim, self.image_shape, self.units[::-1])
+        self.discriminator = builder.discriminator((latent_dim,), self.discriminator_units)
+        self.average("encoder", "decoder")
+
+    def decoder_sees(self, codes, labels):
+        """`[y, z]`, the one-hot label first."""
+        return tf.concat([tf.one_hot(labels, self.classes), codes], axis=-1)
+
+    def decode(self, codes, labels=None) -> tf.Tensor:
+        """`[n, d]` styles and `[n]` labels -> `[n, h, w, c]` images in [0, 1]."""
+        if labels is None:
+            raise InputError("a SupervisedAAE decodes a style and a label: give labels [n]")
+        return super().decode(self.decoder_sees(tf.convert_to_tensor(codes), tf.convert_to_tensor(labels)))
+
+    def reconstruct(self, images, labels=None) -> tf.Tensor:
+        return self.decode(self.encode(images), labels)
+
+    def sample(self, count=None, *, labels=None, seed: int | tf.Tensor | None = None) -> tf.Tensor:
+        """`[count, h, w, c]` images of the given labels, or of each class in turn, with styles drawn from the prior."""
+        if labels is None:
+            labels = tf.range(self._count(count, None)) % self.classes
+        draws = self.prior.sample(self._count(count, labels), seed=self._draw_seed(seed))
+        return self.decode(draws, labels)
+
+    def call(self, inputs, training=False):
+        """Reconstruction of `(images, labels)`."""
+        return self.reconstruct(*inputs)
+
+    def styles_by_content(self, styles: int, seed: int = 0) -> np.ndarray:
+        """`[styles, k, h, w, c]`: a row a style, a column a label (figure 7)."""
+        draws = self.prior.sample(styles, seed=self._draw_seed(seed))
+        codes = tf.repeat(draws, self.classes, axis=0)
+        images = self.decode(codes, tf.tile(tf.range(self.classes), [styles]))
+        return images.numpy().reshape(styles, self.classes, *self.image_shape)

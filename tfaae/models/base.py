@@ -3,7 +3,9 @@
 import abc
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -26,6 +28,8 @@ class Batch(NamedTuple):
 
     images: tf.Tensor  # [n, h, w, c] float32 in [0, 1]
     labels: tf.Tensor  # [n] int32, -1 = unknown
+    labelled_images: tf.Tensor  # [m, h, w, c], a stream of its own where the data has one, else `images`
+    labelled_labels: tf.Tensor  # [m] int32
 
 
 class Phase(NamedTuple):
@@ -46,24 +50,37 @@ class LatentModel(keras.Model, abc.ABC):
     Args:
         image_shape: (height, width, channels).
         latent_dim: d, length of a code.
+        ema: decay of running averages of encoder and decoder, which every verb then uses, in [0, 1); 0: none. It grows
+            to this from 1/10 as (1 + t) / (10 + t) in steps t.
         seed: fixes the initial weights and every draw; None takes a random one.
     """
 
-    reports: ClassVar[tuple[str, ...]]  # every number that the phases track, in the order of the progress bar
-    equilibrium: ClassVar[dict[str, float]] = {}  # where an adversary's terms settle when it can only guess
+    reports: tuple[str, ...]  # every number that the phases track, in the order of the progress bar
+    equilibrium: Mapping[str, float] = MappingProxyType({})  # where an adversary's terms settle when it can only guess
+    conditional: ClassVar[bool] = False  # whether decoding takes a label beside the code
+    classes: int = 0  # labels that training uses, 0 to classes - 1; 0: none
     decoder: keras.Model
     encoder: Posterior
     prior: Prior
 
     def __init__(
-        self, image_shape: tuple[int, int, int], latent_dim: int, *, seed: int | None = None, name: str | None = None
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        ema: float = 0.0,
+        seed: int | None = None,
+        name: str | None = None,
     ):
         super().__init__(name=name)
         self.image_shape = check_image_shape(image_shape)
         if latent_dim < 1:
             raise InputError(f"latent_dim must be at least 1, got {latent_dim}")
         not_negative(type(self).__name__, seed=seed or 0)
-        self.latent_dim, self.seed = latent_dim, seed
+        if not 0 <= ema < 1:
+            raise InputError(f"ema must be at least 0 and below 1, got {ema}")
+        self.latent_dim, self.ema, self.seed = latent_dim, ema, seed
+        self.averages: Averages | None = None
         self.seeds = Seeds(seed)
         self.steps = self.add_weight(name="steps", dtype="int64", initializer="zeros", trainable=False)
         self.trackers = {term: keras.metrics.Mean(name=term) for term in self.reports}
@@ -79,32 +96,89 @@ class LatentModel(keras.Model, abc.ABC):
 
     # === Verbs: all that callbacks, metrics, figures and exports know of a model ===
 
+    @property
+    def code_dim(self) -> int:
+        """Length of what `encode` gives and `decode` takes."""
+        return self.latent_dim
+
     def encode(self, images) -> tf.Tensor:
-        """`[n, h, w, c]` images -> `[n, d]` codes, the posterior's mode: no draw."""
-        return self.encoder.mode(tf.convert_to_tensor(images))
+        """`[n, h, w, c]` images -> `[n, code_dim]` codes, the posterior's mode: no draw."""
+        with self.averaged():
+            return self.encoder.mode(tf.convert_to_tensor(images))
 
     def encode_sample(self, images) -> tf.Tensor:
-        """`[n, h, w, c]` images -> `[n, d]` codes, one draw from the posterior."""
-        return self.encoder(tf.convert_to_tensor(images), training=False)
+        """`[n, h, w, c]` images -> `[n, code_dim]` codes, one draw from the posterior."""
+        with self.averaged():
+            return self.encoder(tf.convert_to_tensor(images), training=False)
 
     def decode(self, codes) -> tf.Tensor:
-        """`[n, d]` codes -> `[n, h, w, c]` images in [0, 1]."""
-        return tf.sigmoid(self.decoder(tf.convert_to_tensor(codes), training=False))
+        """`[n, code_dim]` codes -> `[n, h, w, c]` images in [0, 1]."""
+        with self.averaged():
+            return tf.sigmoid(self.decoder(tf.convert_to_tensor(codes), training=False))
 
-    def sample(self, count, *, seed: int | tf.Tensor | None = None) -> tf.Tensor:
+    def reconstruct(self, images, labels=None) -> tf.Tensor:
+        """`[n, h, w, c]` images -> what is left of them, decode(encode(images)).
+
+        `labels`: `[n]`, for models that are `conditional`.
+        """
+        return self.decode(self.encode(images))
+
+    def sample(self, count=None, *, labels=None, seed: int | tf.Tensor | None = None) -> tf.Tensor:
         """`[count, h, w, c]` images decoded from draws of the prior.
 
-        `seed`: an integer or `[2]` int32; None moves the model's own.
+        Args:
+            count: how many; with labels it may be left out.
+            labels: `[count]` integers: each draw comes from that segment of the prior.
+            seed: an integer or `[2]` int32; None moves the model's own.
         """
-        if seed is None:
-            seed = self.seeds.stateless()
-        elif np.ndim(seed) == 0:
-            seed = fixed(operator.index(seed))
-        return self.decode(self.prior.sample(count, seed=seed))
+        return self.decode(self.prior.sample(self._count(count, labels), labels, seed=self._draw_seed(seed)))
 
     def call(self, images, training=False):
-        """Reconstruction: decode(encode(images))."""
-        return self.decode(self.encode(images))
+        """Reconstruction."""
+        return self.reconstruct(images)
+
+    def _count(self, count, labels):
+        if labels is None and count is None:
+            raise InputError("sample takes a count, or labels [count]")
+        if labels is None:
+            return count
+        if count is not None and count != len(labels):
+            raise InputError(f"sample takes one label a draw, got {count} draws and {len(labels)} labels")
+        top = self.classes if self.conditional else self.prior.segments
+        if isinstance(labels, tf.Tensor) and not hasattr(labels, "numpy"):  # inside a graph
+            return tf.shape(labels)[0]
+        if top and (np.min(labels) < 0 or np.max(labels) >= top):
+            raise InputError(f"expected labels 0 to {top - 1}, got {np.min(labels)} to {np.max(labels)}")
+        return len(labels)
+
+    def _draw_seed(self, seed):
+        if seed is None:
+            return self.seeds.stateless()
+        return fixed(operator.index(seed)) if np.ndim(seed) == 0 else seed
+
+    # === Running averages ===
+
+    def average(self, *parts: str) -> None:
+        """Called last in a constructor that takes `ema`: these parts are averaged."""
+        if self.ema:
+            self.averages = Averages([weight for part in parts for weight in getattr(self, part).weights])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the averaged parts answer with their averages."""
+        if self.averages is None or keras.src.backend.in_stateless_scope():
+            yield
+            return
+        with keras.StatelessScope(state_mapping=self.averages.pairs()) as scope:
+            yield
+        for variable in (self.seeds.state, *(v for tracker in self.trackers.values() for v in tracker.variables)):
+            value = scope.get_current_value(variable)  # what the scope kept from being assigned
+            if value is not None:
+                variable.assign(value)
+
+    def exported(self) -> list[keras.layers.Layer]:
+        """The layers whose weights answer the verbs."""
+        return [self.encoder, self.decoder] if self.averages is None else [self.averages]
 
     # === The training step ===
 
@@ -119,7 +193,25 @@ class LatentModel(keras.Model, abc.ABC):
                     total = tf.add_n(list(terms.values()))
                 self.optimizers[phase.name].apply(tape.gradient(total, weights), weights)
             self.steps.assign_add(1)
+            if self.averages is not None:
+                self.averages.move(self.ema, self.steps)
         return self.report()
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.fit`; `y` are labels, -1 = unknown."""
+        if isinstance(y, np.ndarray | list):
+            self.check_labels(np.asarray(y))
+        return super().fit(x, y, *args, **kwargs)
+
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Raises an InputError unless `[n]` integer labels are -1 to classes - 1, or any where training uses none."""
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise InputError(f"expected labels [n], integers, got {labels.dtype} {list(labels.shape)}")
+        if self.classes and len(labels) and (labels.min() < -1 or labels.max() >= self.classes):
+            raise InputError(
+                f"{type(self).__name__} was made for labels 0 to {self.classes - 1} (-1: unknown), "
+                f"got {labels.min()} to {labels.max()}"
+            )
 
     def evaluate(self, *args, **kwargs):
         with self.seeds.kept():
@@ -127,16 +219,23 @@ class LatentModel(keras.Model, abc.ABC):
 
     def test_step(self, data):
         batch = self.batch(data)
-        for phase in self.phases():
-            self.loss_terms(phase, batch, training=False)
+        with self.averaged():
+            for phase in self.phases():
+                self.loss_terms(phase, batch, training=False)
         return self.report()
 
     def batch(self, data) -> Batch:
-        """Images, or (images, labels), as fit and evaluate hand them on.
+        """What fit and evaluate hand on: images, (images, labels), or ((images, more), (labels, their labels)).
 
         Checks what the graph knows: rank, sizes, type.
         """
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(images, tuple | list):
+            return Batch(*self._checked(images[0], labels[0]), *self._checked(images[1], labels[1]))
+        both = self._checked(images, labels)
+        return Batch(*both, *both)
+
+    def _checked(self, images, labels) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.convert_to_tensor(images)
         if tuple(images.shape[1:]) != self.image_shape or not images.dtype.is_floating:
             raise InputError(
@@ -148,7 +247,7 @@ class LatentModel(keras.Model, abc.ABC):
         labels = tf.convert_to_tensor(labels)
         if labels.shape.rank != 1:
             raise InputError(f"expected labels [n], one integer an image (-1: unknown), got {list(labels.shape)}")
-        return Batch(tf.cast(images, tf.float32), tf.cast(labels, tf.int32))
+        return tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
 
     def weights_of(self, phase: Phase) -> list:
         return [weight for part in phase.trains for weight in getattr(self, part).trainable_variables]
@@ -233,6 +332,28 @@ class LatentModel(keras.Model, abc.ABC):
     def load_own_variables(self, store):
         self.seeds.state.assign(store["seeds"])
         super().load_own_variables({key: store[key] for key in store.keys() if key != "seeds"})  # noqa: SIM118 (HDF5)
+
+
+class Averages(keras.layers.Layer):
+    """Exponential running averages of weights, themselves weights: saved and exported as such."""
+
+    def __init__(self, sources: list[keras.Variable]):
+        super().__init__(name="averages")
+        self.sources = lambda: sources  # hidden from Keras, which would take them for weights of this layer
+        for source in sources:
+            self.add_weight(shape=source.shape, trainable=False).assign(source.value)
+        self.built = True
+
+    def pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
+        """(source, average), weight by weight."""
+        return list(zip(self.sources(), self.weights, strict=True))
+
+    def move(self, decay: float, steps: tf.Tensor) -> None:
+        """One step towards the sources: average += (1 - decay) (source - average)."""
+        t = tf.cast(steps, tf.float32)
+        share = 1 - tf.minimum(decay, (1 + t) / (10 + t))
+        for source, copy in self.pairs():
+            copy.assign_add(share * (source.value - copy.value))
 
 
 def check_image_shape(shape: Any) -> Shape:

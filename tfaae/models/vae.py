@@ -21,7 +21,8 @@ class VAE(LatentModel):
     Args:
         prior: p(z), above 0 everywhere, of dimension `latent_dim`: a name, `{"name": ..., argument: ...}` or a `Prior`.
         likelihood: `"bernoulli"`, or `"squared"`, a Gaussian of unit variance.
-        arch, units, input_noise, dropout, initial_std: as in `AAE`.
+        arch, units, input_noise, dropout, initial_std: as in `AdversarialAutoencoder`.
+        kwargs: of `LatentModel`.
     """
 
     reports = ("reconstruction", "kl", "elbo")
@@ -38,10 +39,9 @@ class VAE(LatentModel):
         input_noise: float = 0.0,
         dropout: float = 0.0,
         initial_std: float | None = None,
-        seed: int | None = None,
-        name: str | None = None,
+        **kwargs,
     ):
-        super().__init__(image_shape, latent_dim, seed=seed, name=name)
+        super().__init__(image_shape, latent_dim, **kwargs)
         self.prior = check_prior(priors.get(prior), latent_dim)
         choose("likelihood", likelihood, get_args(losses.Likelihood))
         not_negative("VAE", input_noise=input_noise)
@@ -60,6 +60,7 @@ class VAE(LatentModel):
         builder = Builder(self.seeds, arch, initial_std, dropout)
         self.encoder = posteriors.build("gaussian", builder, self.image_shape, latent_dim, self.units, input_noise)
         self.decoder = builder.decoder(latent_dim, self.image_shape, self.units[::-1])
+        self.average("encoder", "decoder")
 
     def phases(self):
         return (Phase("elbo", self.elbo_loss, ("encoder", "decoder")),)

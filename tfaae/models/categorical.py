@@ -1,0 +1,298 @@
+"""Adversarial autoencoders with two codes, a category y and a style z (Makhzani et al. 2015, sections 5 to 7)."""
+
+import abc
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfaae import losses, priors
+from tfaae.errors import InputError, above_zero, not_negative
+from tfaae.models.adversarial import AdversarialAutoencoder
+from tfaae.models.base import Batch, Phase, Terms, register
+from tfaae.posteriors import CategoryAndStyle
+
+RECONSTRUCTION = ("reconstruction",)
+ADVERSARIES = tuple(
+    f"{code}_{term}"
+    for code in ("category", "style")
+    for term in ("discriminator", "discriminator_accuracy", "generator")
+)
+CLASSIFICATION = ("classification", "classification_accuracy")
+
+
+class TwoCodes(AdversarialAutoencoder, abc.ABC):
+    """Abstract: q(y, z | x) from one trunk, and a discriminator for each of the two codes (figure 8).
+
+    y is to follow Cat(1 / k), z a Gaussian.
+
+    Args:
+        latent_dim: d, length of the style.
+        style_std: deviation of the style's prior.
+        kwargs: of `AdversarialAutoencoder` and `LatentModel`.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, *, style_std: float = 1.0, **kwargs):
+        super().__init__(image_shape, latent_dim, **kwargs)
+        above_zero(type(self).__name__, style_std=style_std)
+        self.style_std = style_std
+
+    def make_networks(self, categories: int) -> None:
+        """Called by a constructor that knows k, the number of categories."""
+        latent_dim = self.latent_dim
+        self.pairs = priors.CategoryAndStyle(categories, latent_dim, self.style_std)
+        builder = self.builder
+        network = builder.encoder(
+            self.image_shape,
+            categories + latent_dim,
+            self.units,
+            self.input_noise,
+            input_dropout=self.input_dropout,
+        )
+        self.encoder = CategoryAndStyle(network, self.seeds, categories)
+        self.decoder = builder.decoder(self.code_dim, self.image_shape, self.units[::-1])
+        self.category_discriminator = builder.discriminator((categories,), self.discriminator_units)
+        self.style_discriminator = builder.discriminator((latent_dim,), self.discriminator_units)
+
+    @property
+    def code_dim(self):
+        return self.pairs.dim
+
+    # === Verbs ===
+
+    def encode(self, images):
+        with self.averaged():
+            return self.code(self.encoder.mode(tf.convert_to_tensor(images)))
+
+    def encode_sample(self, images):
+        return self.encode(images)  # the posterior is deterministic
+
+    def classify(self, images) -> tf.Tensor:
+        """`[n, h, w, c]` images -> q(y | x) `[n, k]`."""
+        with self.averaged():
+            return self.encoder.split(self.encoder.mode(tf.convert_to_tensor(images)))[0]
+
+    def code(self, pair: tf.Tensor) -> tf.Tensor:
+        """What the decoder reads, `[n, code_dim]`, of category and style `[n, k + d]`."""
+        return pair
+
+    # === Losses ===
+
+    def adversaries(self) -> tuple[Phase, Phase]:
+        both = ("category_discriminator", "style_discriminator")
+        return (
+            Phase("discriminator", self.discriminator_loss, both),
+            Phase("generator", self.generator_loss, ("encoder",)),
+        )
+
+    def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
+        """-log p(x | y, z); y is the softmax itself."""
+        logits = self.decoder(self.code(self.encoder(batch.images, training=training)), training=training)
+        return {"reconstruction": losses.reconstruction(batch.images, logits, self.likelihood)}
+
+    def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
+        """Two games side by side: corners against softmaxes, Gaussian draws against styles."""
+        codes = self.encoder.split(self.encoder(batch.images, training=training))
+        draws = self.encoder.split(self.pairs.sample(tf.shape(batch.images)[0], seed=self.seeds.stateless()))
+        terms = {}
+        for name, real, fake in zip(("category", "style"), draws, codes, strict=True):
+            seen = self.blur(real, training), self.blur(fake, training)
+            loss, accuracy = self.discriminate(getattr(self, f"{name}_discriminator"), *seen, training)
+            self.track({f"{name}_discriminator_accuracy": accuracy}, batch)
+            terms[f"{name}_discriminator"] = loss
+        return terms
+
+    def generator_loss(self, batch: Batch, training: bool) -> Terms:
+        """Softmaxes are to pass for corners, styles for Gaussian draws."""
+        category, style = self.encoder.split(self.encoder(batch.images, training=training))
+        return {
+            "category_generator": self.fool(self.category_discriminator, self.blur(category, training)),
+            "style_generator": self.fool(self.style_discriminator, self.blur(style, training)),
+        }
+
+    def classification_loss(self, batch: Batch, training: bool) -> Terms:
+        """-log q(y | x) of the labelled images."""
+        logits, _, _ = self.encoder.with_logits(batch.labelled_images, training=training)
+        self.track({"classification_accuracy": losses.accuracy(logits, batch.labelled_labels)}, batch)
+        return {"classification": losses.cross_entropy(logits, batch.labelled_labels)}
+
+
+@register
+class SemiSupervisedAAE(TwoCodes):
+    """A classifier that learns from few labels and many images: y is the class, z the style (section 5, table 2).
+
+    Args:
+        latent_dim: length of the style; the paper's is 10.
+        classes: k, number of labels.
+        true_labels: labelled images are reconstructed too, from their true one-hot label in place of the softmax.
+        kwargs: of `TwoCodes`, `AdversarialAutoencoder` and `LatentModel`.
+    """
+
+    reports = RECONSTRUCTION + ADVERSARIES + CLASSIFICATION
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        classes: int,
+        true_labels: bool = False,
+        **kwargs,
+    ):
+        if classes < 2:
+            raise InputError(f"SemiSupervisedAAE: classes must be at least 2, got {classes}; it needs data with labels")
+        super().__init__(image_shape, latent_dim, **kwargs)
+        self.make_networks(classes)
+        self.classes, self.true_labels = classes, true_labels
+        self.prior = self.pairs
+        self.average("encoder", "decoder")
+
+    def phases(self):
+        return (
+            Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")),
+            *self.adversaries(),
+            Phase("classification", self.classification_loss, ("encoder",)),
+        )
+
+    def reconstruction_loss(self, batch, training):
+        if not (self.true_labels and training):
+            return super().reconstruction_loss(batch, training)
+        images = tf.concat([batch.images, batch.labelled_images], axis=0)
+        category, style = self.encoder.split(self.encoder(images, training=training))
+        labels = tf.concat([tf.fill(tf.shape(batch.labels), -1), batch.labelled_labels], axis=0)
+        known = (labels >= 0)[:, None]
+        pair = tf.concat([tf.where(known, tf.one_hot(labels, self.classes), category), style], axis=-1)
+        logits = self.decoder(pair, training=training)
+        return {"reconstruction": losses.reconstruction(images, logits, self.likelihood)}
+
+
+@register
+class ClusteringAAE(TwoCodes):
+    """Sorts images into clusters without a label (section 6, figure 9, table 3).
+
+    Args:
+        latent_dim: length of the style; the paper's is 5.
+        clusters: k, at least 2; the paper's are 16 and 30.
+        kwargs: of `TwoCodes`, `AdversarialAutoencoder` and `LatentModel`.
+    """
+
+    reports = RECONSTRUCTION + ADVERSARIES
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, *, clusters: int, **kwargs):
+        check_clusters("ClusteringAAE", clusters)
+        super().__init__(image_shape, latent_dim, **kwargs)
+        self.make_networks(clusters)
+        self.clusters, self.prior = clusters, self.pairs
+        self.average("encoder", "decoder")
+
+    def phases(self):
+        return (Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")), *self.adversaries())
+
+    def heads(self) -> tf.Tensor:
+        """`[k, h, w, c]`: each cluster's image at style 0 (figure 9's first column)."""
+        return self.decode(tf.concat([tf.eye(self.clusters), tf.zeros([self.clusters, self.latent_dim])], axis=-1))
+
+
+@register
+class DimensionReductionAAE(TwoCodes):
+    """Puts images where they can be looked at: a code is its cluster's head plus the style (section 7, figure 10).
+
+    z' = W_C^T y + z, W_C `[m, d]` the cluster heads. Heads are learned, and a phase pushes pairs of them apart until
+    they are `margin` away from each other; or they are fixed.
+
+    Args:
+        latent_dim: d, length of the representation and of the style.
+        clusters: m, at least 2.
+        labels: whether cluster k is label k, learned from the labelled images; else no label is used.
+        margin: eta, the least distance of two heads that costs nothing.
+        fixed_heads: heads are this number, 10 in the paper, times the corners of R^d, d = m; None: they are learned.
+        kwargs: of `TwoCodes`, `AdversarialAutoencoder` and `LatentModel`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        clusters: int,
+        labels: bool = False,
+        margin: float = 5.0,
+        fixed_heads: float | None = None,
+        **kwargs,
+    ):
+        check_clusters("DimensionReductionAAE", clusters)
+        not_negative("DimensionReductionAAE", margin=margin)
+        if fixed_heads is not None and latent_dim != clusters:
+            raise InputError(f"fixed heads need latent_dim = clusters, got {latent_dim} and {clusters}")
+        self.reports = RECONSTRUCTION + ADVERSARIES + (CLASSIFICATION if labels else ())
+        self.reports += ("separation",) if fixed_heads is None else ()
+        super().__init__(image_shape, latent_dim, **kwargs)
+        self.make_networks(clusters)
+        self.clusters, self.labels, self.margin, self.fixed_heads = clusters, labels, margin, fixed_heads
+        self.classes = clusters if labels else 0
+        self.cluster_heads = ClusterHeads(clusters, latent_dim, fixed_heads, self.seeds.for_initializer())
+        self.prior = AroundHeads(self.cluster_heads, self.style_std)
+        self.average("encoder", "decoder", "cluster_heads")
+
+    @property
+    def code_dim(self):
+        return self.latent_dim
+
+    def phases(self):
+        moved = ("encoder", "decoder") if self.fixed_heads else ("encoder", "decoder", "cluster_heads")
+        found = [Phase("reconstruction", self.reconstruction_loss, moved), *self.adversaries()]
+        if self.labels:
+            found.append(Phase("classification", self.classification_loss, ("encoder",)))
+        if self.fixed_heads is None:
+            found.append(Phase("separation", self.separation_loss, ("cluster_heads",)))
+        return tuple(found)
+
+    def separation_loss(self, batch: Batch, training: bool) -> Terms:
+        """sum over pairs of max(0, eta - |w_i - w_j|)."""
+        return {"separation": losses.head_separation(self.cluster_heads.heads.value, self.margin)}
+
+    def code(self, pair):
+        category, style = self.encoder.split(pair)
+        return self.cluster_heads(category) + style
+
+    def heads(self) -> tf.Tensor:
+        """`[m, d]` cluster heads, W_C."""
+        with self.averaged():
+            return tf.identity(self.cluster_heads.heads.value)
+
+    def exported(self):
+        return super().exported() if self.averages else [*super().exported(), self.cluster_heads]
+
+
+class ClusterHeads(keras.layers.Layer):
+    """W_C: `[n, m]` categories -> `[n, d]`. Heads start from N(0, 1), or are `fixed` times the corners of R^d."""
+
+    def __init__(self, clusters: int, dim: int, fixed: float | None, seed: int):
+        super().__init__(name="cluster_heads")
+        start = keras.initializers.Identity(fixed) if fixed else keras.initializers.RandomNormal(stddev=1.0, seed=seed)
+        self.heads = self.add_weight(name="heads", shape=(clusters, dim), initializer=start, trainable=not fixed)
+        self.built = True
+
+    def call(self, categories):
+        return tf.matmul(categories, self.heads.value)
+
+
+class AroundHeads(priors.Prior):
+    """N(w_k, std^2 I) around a model's cluster heads, each with probability 1 / m; segment k is cluster k."""
+
+    def __init__(self, heads: ClusterHeads, std: float):
+        self.heads, self.std = heads, std
+        self.segments, self.dim = heads.heads.shape
+
+    def given(self, labels):
+        known = (labels[:, None] < 0) | (labels[:, None] == tf.range(self.segments))
+        logits = tf.where(known, 0.0, -float("inf"))
+        heads = self.heads.heads.value
+        around = tfd.MultivariateNormalDiag(heads, tf.fill([self.dim], self.std))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), around)
+
+
+def check_clusters(what: str, clusters: int) -> None:
+    """Raises an InputError below 2 clusters."""
+    if clusters < 2:
+        raise InputError(f"{what}: clusters must be at least 2, got {clusters}")
