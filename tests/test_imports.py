@@ -19,7 +19,9 @@ LEVELS = [
     {"models"},
     {"metrics", "figures", "likelihood"},  # these use the verbs of whatever they are given: no model, no prior
     {"callbacks", "export"},
-    {"train", "evaluate"},
+    {"train", "evaluate", "records"},
+    {"experiments"},
+    {"reproduce", "results"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -65,7 +67,9 @@ def test_every_level_is_of_modules_that_exist():
     assert set().union(*LEVELS) == set(MODULES)
 
 
-@pytest.mark.parametrize("statement", ["import tfaae", "import tfaae.cli, tfaae.config", "import tfaae; dir(tfaae)"])
+@pytest.mark.parametrize(
+    "statement", ["import tfaae", "import tfaae.cli, tfaae.config", "import tfaae.results", "import tfaae; dir(tfaae)"]
+)
 def test_tensorflow_waits(statement):
     code = f"import sys; {statement}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

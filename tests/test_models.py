@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tests.cases import MLP, fit
+from tests.cases import MLP
 from tfaae import priors
 from tfaae.errors import InputError
 from tfaae.models import AAE, VAE

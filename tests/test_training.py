@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.cases import CASES, fit, state
+from tests.cases import CASES, state
 from tfaae import callbacks, figures, train
 from tfaae.errors import InputError
 

@@ -1,0 +1,200 @@
+"""The experiments: what each trains, measures and is compared with. Plain data; `reproduce` runs it."""
+
+from typing import Literal, NamedTuple
+
+from tfaae.errors import choose
+from tfaae.records import Reference
+
+PAPER = "Makhzani et al. 2015"
+LABELS = "validation, 10,000 of the training images"
+
+
+class Part(NamedTuple):
+    """One config trained for every seed."""
+
+    config: str  # of those that come with the package
+    metrics: dict[str, str]  # the record's name of a number -> its name in what `measure` returns
+    overrides: tuple[str, ...] = ()
+    measure: Literal["evaluate", "parzen", "agreement"] = "evaluate"
+
+
+class Goal(NamedTuple):
+    """What the first metric of an experiment is to reach."""
+
+    metric: str
+    most: bool  # True: at most `value`; False: at least
+    value: float
+
+    def __str__(self) -> str:
+        return f"{'≤' if self.most else '≥'} {self.value:g}"
+
+    def reached(self, found: float) -> bool:
+        return found <= self.value if self.most else found >= self.value
+
+
+class Experiment(NamedTuple):
+    """A row, or a few, of docs/results.md."""
+
+    title: str
+    parts: dict[str, Part]
+    goals: tuple[Goal, ...] = ()
+    paper: dict[str, Reference] = {}  # noqa: RUF012 (read only)
+    public: dict[str, Reference] = {}  # noqa: RUF012
+    seeds: tuple[int, ...] = (0, 1, 2)
+    notes: str = ""
+
+
+def find(name: str) -> Experiment:
+    """Raises an InputError for an unknown name, with the closest."""
+    return EXPERIMENTS[choose("experiment", name, EXPERIMENTS)]
+
+
+def _paper(metric: str, mean: float, std: float | None, where: str) -> dict[str, Reference]:
+    return {metric: Reference(mean=mean, std=std, source=f"{PAPER}, {where}")}
+
+
+def _public(metric: str, mean: float, source: str) -> dict[str, Reference]:
+    return {metric: Reference(mean=mean, source=source)}
+
+
+def _semi(labels: str, count: int, paper: tuple[float, float], goal: float, public: dict) -> Experiment:
+    error = "test_error_percent"
+    overrides = (f"data.labelled={count}",)
+    return Experiment(
+        f"semi-supervised MNIST, {labels}",
+        {
+            "best": Part("aae_mnist_semi_supervised_best", {error: "error_percent"}, overrides),
+            "paper": Part("aae_mnist_semi_supervised_paper", {f"{error}_paper_preset": "error_percent"}, overrides),
+        },
+        (Goal(error, True, goal),),
+        _paper(error, *paper, "table 2"),
+        public,
+        notes="The paper's preset trains 5,000 epochs; the labelled images are a new balanced draw for each seed.",
+    )
+
+
+def _clusters(count: int, paper: tuple[float, float], goal: float, public: dict) -> Experiment:
+    metrics = {"test_error_percent": "error_percent", "majority_error_percent": "majority_error_percent"}
+    metrics |= {"nmi": "nmi", "ari": "ari", "clusters_used": "clusters_used"}
+    return Experiment(
+        f"clustering MNIST, {count} clusters",
+        {"only": Part(f"aae_mnist_clustering_{count}", metrics)},
+        (Goal("test_error_percent", True, goal),),
+        _paper("test_error_percent", *paper, "table 3"),
+        public,
+        notes="The error is by the paper's protocol: a cluster takes the label of its surest validation image.",
+    )
+
+
+def _reduction(
+    title: str, config: str, where: str, paper: float, goal: float, public: dict, *overrides: str
+) -> Experiment:
+    return Experiment(
+        f"dimensionality reduction of MNIST, {title}",
+        {"only": Part(config, {"test_error_percent": "error_percent"}, overrides)},
+        (Goal("test_error_percent", True, goal),),
+        _paper("test_error_percent", paper, None, where),
+        public,
+    )
+
+
+def _regularised(title: str, goal: float, *overrides: str) -> Experiment:
+    name = "codes_in_own_region_percent"
+    parts = {
+        prior: Part(f"aae_mnist_label_regularised_{prior}", {f"{name}_{prior}": name}, overrides)
+        for prior in ("mixture", "swiss_roll")
+    }
+    goals = tuple(Goal(f"{name}_{prior}", False, goal) for prior in parts)
+    return Experiment(
+        f"label-regularised MNIST, {title}",
+        parts,
+        goals,
+        notes="Of the test codes, the share whose own segment has the highest density. The paper shows pictures alone.",
+    )
+
+
+def _priors() -> dict[str, Part]:
+    found = {}
+    for name in ("aae_mnist_mixture", "aae_mnist_swiss_roll", "vae_mnist_mixture"):
+        suffix = name.removeprefix("aae_mnist_").replace("vae_mnist_mixture", "mixture_vae")
+        metrics = ("sliced_wasserstein_to_prior", "sliced_wasserstein_prior_to_prior")
+        found[suffix] = Part(name, {f"{metric}_{suffix}": metric for metric in metrics})
+    return found
+
+
+ERROR = "test_error_percent"
+EXPERIMENTS = {
+    "aae-mnist-priors": Experiment("unsupervised MNIST, codes against 2-D priors", _priors()),
+    "aae-label-reg-all": _regularised("all labels", 95),
+    "aae-label-reg-10k": _regularised("10,000 labels", 90, "data.labelled=10000"),
+    "aae-supervised": Experiment(
+        "supervised MNIST",
+        {
+            "only": Part(
+                "aae_mnist_supervised",
+                {
+                    "classifier_agreement_percent": "classifier_agreement_percent",
+                    "classifier_test_error_percent": "classifier_test_error_percent",
+                    "reconstruction_error": "reconstruction_error",
+                },
+                measure="agreement",
+            )
+        },
+        notes="A classifier trained on the training images alone reads the digit that was asked for.",
+    ),
+    "aae-semi-100": _semi(
+        "100 labels",
+        100,
+        (1.90, 0.10),
+        1.9,
+        _public(ERROR, 4, "musyoku/adversarial-autoencoder, plateau of its figure"),
+    ),
+    "aae-semi-1000": _semi(
+        "1,000 labels",
+        1000,
+        (1.60, 0.08),
+        1.6,
+        _public(ERROR, 2.90, "conan7882/adversarial-autoencoders, 1,280 labels"),
+    ),
+    "aae-semi-all": _semi(
+        "all labels", 50000, (0.85, 0.02), 0.9, _public(ERROR, 1.04, "flatala, reproduction report, 500 epochs")
+    ),
+    "aae-cluster-16": _clusters(16, (9.55, 2.05), 9.55, {}),
+    "aae-cluster-30": _clusters(
+        30, (4.10, 1.13), 4.1, _public(ERROR, 15, "shaharazulay, majority vote, 20 to 30 heads")
+    ),
+    "aae-dimred-2d-100": _reduction(
+        "2-D, 100 labels",
+        "aae_mnist_reduction_2d",
+        "figure 11b",
+        6.08,
+        6.1,
+        _public(ERROR, 26, "1henrypage, 100 epochs"),
+    ),
+    "aae-dimred-2d-1000": _reduction(
+        "2-D, 1,000 labels", "aae_mnist_reduction_2d", "figure 11a", 4.20, 4.2, {}, "data.labelled=1000"
+    ),
+    "aae-dimred-2d-unsup": _reduction(
+        "2-D, 20 clusters, no label",
+        "aae_mnist_reduction_2d_unsupervised",
+        "figure 11c",
+        13.95,
+        13.95,
+        _public(ERROR, 40, "musyoku/adversarial-autoencoder, issue 7, training error"),
+    ),
+    "aae-dimred-10d-100": _reduction("10-D, 100 labels", "aae_mnist_reduction_10d", "figure 11d", 3.90, 3.9, {}),
+    "aae-parzen-mnist": Experiment(
+        "Parzen log-likelihood of MNIST, nats",
+        {
+            "only": Part(
+                "aae_mnist_parzen",
+                {name: name for size in ("10k", "1m") for name in (f"parzen_nats_{size}", f"parzen_nats_{size}_se")},
+                measure="parzen",
+            )
+        },
+        (Goal("parzen_nats_10k", False, 340),),
+        _paper("parzen_nats_10k", 340, 2, "table 1 (the deviation is the standard error over test images)"),
+        _public("parzen_nats_10k", 377.5, "1henrypage, 5,000 epochs"),
+        notes="Parzen estimates rank models poorly (Theis et al. 2016): read them beside table 1 only.",
+    ),
+}

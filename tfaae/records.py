@@ -1,0 +1,133 @@
+"""Records: every number that the documents publish comes from a committed JSON file, one an experiment."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from tfaae.config import Section
+from tfaae.errors import InputError
+
+
+class Metric(Section):
+    """One number over runs; units are in its name."""
+
+    mean: float
+    std: float | None  # deviation over runs, n - 1 in the denominator; None for one run
+    runs: list[float]
+
+    @classmethod
+    def of(cls, runs: Iterable[float]) -> "Metric":
+        runs = [float(run) for run in runs]
+        return cls(mean=float(np.mean(runs)), std=float(np.std(runs, ddof=1)) if len(runs) > 1 else None, runs=runs)
+
+
+class Reference(Section):
+    """A number that someone else published."""
+
+    mean: float
+    std: float | None = None
+    source: str
+
+
+class Record(Section):
+    """What an experiment found, and everything that it takes to find it again."""
+
+    experiment: str
+    command: str
+    commit: str
+    machine: str
+    versions: dict[str, str]
+    seconds: float  # training and measuring, all runs
+    seeds: list[int]
+    selected_on: str  # the images that hyper-parameters were chosen on
+    config: dict[str, Any]  # {part: resolved config}
+    metrics: dict[str, Metric]
+    paper: dict[str, Reference]
+    public: dict[str, Reference]  # the best public implementation
+    notes: str
+
+
+def folder() -> Path:
+    """docs/results of the checkout.
+
+    Raises an InputError where the package is not in one.
+    """
+    root = Path(__file__).parent.parent
+    if not (root / "pyproject.toml").is_file():
+        raise InputError("records live in the repository, and this is an installed package: work in a checkout")
+    return root / "docs" / "results"
+
+
+def write(record: Record) -> Path:
+    """Writes docs/results/<experiment>.json."""
+    path = folder() / f"{record.experiment}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read(experiment: str) -> Record:
+    """The stored record of an experiment.
+
+    Raises an InputError where there is none, or where the file is not a record.
+    """
+    path = folder() / f"{experiment}.json"
+    if not path.is_file():
+        raise InputError(f"no record of {experiment} yet; `tfaae reproduce {experiment}` makes one")
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except pydantic.ValidationError as error:
+        raise InputError(f"{path} is not a record: {error.errors()[0]['loc']} {error.errors()[0]['msg']}") from None
+
+
+def value(number: Metric | Reference | None) -> str:
+    """mean ± deviation; a dash where there is nothing."""
+    if number is None:
+        return "-"
+    return f"{number.mean:.4g}" + (f" ± {number.std:.2g}" if number.std is not None else "")
+
+
+def show(record: Record) -> str:
+    """A record as text for a terminal."""
+    width = max(map(len, record.metrics))
+    lines = [f"{'':<{width}}  {'paper':>14}  {'best public':>14}  ours, {len(record.seeds)} run(s)"]
+    for name, metric in record.metrics.items():
+        paper, public = value(record.paper.get(name)), value(record.public.get(name))
+        each = ", ".join(f"{run:.4g}" for run in metric.runs)
+        lines.append(f"{name:<{width}}  {paper:>14}  {public:>14}  {value(metric)}  [{each}]")
+    seeds = ", ".join(map(str, record.seeds))
+    facts = f"seeds {seeds}; {record.seconds / 60:.0f} min on {record.machine}; commit {record.commit}"
+    return "\n".join([*lines, record.command, facts, f"selected on {record.selected_on}", record.notes])
+
+
+def machine() -> str:
+    """Cores, memory and matrix units, no names."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    flags = Path("/proc/cpuinfo")
+    amx = " (AMX)" if flags.is_file() and "amx_bf16" in flags.read_text(encoding="utf-8") else ""
+    return f"{len(os.sched_getaffinity(0))} cores{amx}, {memory:.0f} GiB, no GPU"
+
+
+def versions() -> dict[str, str]:
+    """What decides numbers."""
+    names = ("tensorflow", "keras", "tensorflow-probability", "numpy", "tfaae")
+    return {name: version(name) for name in names} | {"python": platform.python_version()}
+
+
+def commit() -> str:
+    """The checkout's commit, `-dirty` where files of the package or its configs differ from it."""
+    root = folder().parent.parent
+
+    def git(*arguments: str) -> str:
+        ran = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+        return ran.stdout.strip() if ran.returncode == 0 else ""
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "tfaae", "configs")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")

@@ -1,0 +1,195 @@
+"""Running an experiment: trains what is not trained yet, measures it on the test images, keeps the record."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfaae import config as configs
+from tfaae import data as sources
+from tfaae import evaluate, likelihood, records, train
+from tfaae.config import Config
+from tfaae.data import Data
+from tfaae.errors import InputError
+from tfaae.experiments import LABELS, Experiment, Part, find
+from tfaae.models import LatentModel
+from tfaae.records import Metric, Record
+
+PARZEN_SAMPLES = {"10k": 10_000, "1m": 1_000_000}
+
+
+def reproduce(
+    name: str,
+    *,
+    runs: str | Path = "runs/reproduce",
+    seeds: Sequence[int] = (),
+    parts: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> tuple[Record, Path]:
+    """Trains and measures an experiment; what an earlier call finished is not trained again.
+
+    Args:
+        name: of the experiment.
+        runs: folder of the runs, each at `<experiment>/<part>-<seed>`.
+        seeds: instead of the experiment's own.
+        parts: some of the experiment's parts; the record then holds their metrics alone.
+        overrides: of the configs. The record of a changed experiment is kept beside its runs, not in docs/results.
+    Returns:
+        The record and where it was written.
+    Raises:
+        InputError: an unknown experiment or part, data that is not there.
+    """
+    experiment = find(name)
+    seeds = tuple(seeds) or experiment.seeds
+    unknown = set(parts) - set(experiment.parts)
+    if unknown:
+        raise InputError(f"{name} has no part {', '.join(sorted(unknown))} (parts: {', '.join(experiment.parts)})")
+    chosen = {part: experiment.parts[part] for part in experiment.parts if not parts or part in parts}
+    folder = Path(runs) / name
+    found: dict[str, list[float]] = {}
+    resolved: dict[str, Any] = {}
+    seconds = 0.0
+    for label, part in chosen.items():
+        for seed in seeds:
+            config = configs.load(configs.find(part.config), [*part.overrides, *overrides, f"seed={seed}"])
+            resolved.setdefault(label, config.model_dump(mode="json", exclude={"seed"}))
+            values, spent = _run(name, part, config, folder / f"{label}-{seed}")
+            seconds += spent
+            for metric, key in part.metrics.items():
+                found.setdefault(metric, []).append(values[key])
+    command = _command(name, experiment, seeds, parts, overrides)
+    record = _record(name, experiment, command, resolved, found, seeds, seconds)
+    if not overrides:
+        return record, records.write(record)
+    path = folder / "record.json"
+    path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return record, path
+
+
+def _run(name: str, part: Part, config: Config, folder: Path) -> tuple[dict[str, float], float]:
+    """One run's numbers and its seconds, from its folder where it is finished."""
+    kept = folder / f"measured-{part.measure}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text(encoding="utf-8")), _seconds(folder)
+    try:
+        data = sources.load(config.data, config.seed)
+    except InputError as error:
+        raise InputError(f"{name} needs {config.data.name}: {error}") from error
+    files = train.Run(folder)
+    if not (files.checkpoint.is_file() and train.last_epoch(files) == config.train.epochs):
+        with _timed(folder):
+            train.run(config, folder, resume=True)
+    with _timed(folder):
+        values = MEASURES[part.measure](train.load(folder)[2], data)
+    kept.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return values, _seconds(folder)
+
+
+@contextmanager
+def _timed(folder: Path) -> Iterator[None]:
+    """Adds the seconds inside to the folder's count, which outlives an interruption."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        spent = _seconds(folder) + time.monotonic() - started
+        if folder.is_dir():
+            (folder / "seconds.json").write_text(json.dumps(spent), encoding="utf-8")
+
+
+def _seconds(folder: Path) -> float:
+    path = folder / "seconds.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
+
+
+def _command(name: str, experiment: Experiment, seeds: Sequence[int], parts: Sequence[str], overrides) -> str:
+    words = ["tfaae", "reproduce", name]
+    if tuple(seeds) != experiment.seeds:
+        words += ["--seeds", ",".join(map(str, seeds))]
+    words += [word for part in parts for word in ("--part", part)]
+    words += [word for override in overrides for word in ("--set", override)]
+    return " ".join(words)
+
+
+def _record(
+    name: str,
+    experiment: Experiment,
+    command: str,
+    resolved: dict[str, Any],
+    found: dict[str, list[float]],
+    seeds: Sequence[int],
+    seconds: float,
+) -> Record:
+    return Record(
+        experiment=name,
+        command=command,
+        commit=records.commit(),
+        machine=records.machine(),
+        versions=records.versions(),
+        seconds=round(seconds, 1),
+        seeds=list(seeds),
+        selected_on=LABELS,
+        config=resolved,
+        metrics={metric: Metric.of(values) for metric, values in found.items()},
+        paper=experiment.paper,
+        public=experiment.public,
+        notes=experiment.notes,
+    )
+
+
+# === What is measured ===
+
+
+def parzen(model: LatentModel, data: Data) -> dict[str, float]:
+    """Parzen log-likelihood of the test images in nats, with its standard error over them (table 1)."""
+    found: dict[str, float] = {}
+    for size, count in PARZEN_SAMPLES.items():
+        report = likelihood.parzen_report(model, data.validation.images, data.test.images, count)
+        found |= {f"parzen_nats_{size}": report["nats"], f"parzen_nats_{size}_se": report["nats_se"]}
+        found[f"parzen_sigma_{size}"] = report["sigma"]
+    return found
+
+
+def agreement(model: LatentModel, data: Data) -> dict[str, float]:
+    """How often a classifier that was trained apart reads, in 10,000 samples, the label that was asked for."""
+    classifier = _classifier(data)
+    labels = np.arange(10_000, dtype=np.int32) % model.classes
+    samples = np.asarray(model.sample(labels=labels, seed=0))
+    read, right = (np.argmax(classifier.predict(images, verbose=0), axis=-1) for images in (samples, data.test.images))
+    return evaluate.evaluate(model, data) | {
+        "classifier_agreement_percent": float(100 * np.mean(read == labels)),
+        "classifier_test_error_percent": float(100 * np.mean(right != data.test.labels)),
+    }
+
+
+def _classifier(data: Data) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    classifier = keras.Sequential(
+        [
+            layers.Input(data.image_shape),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.5),
+            layers.Dense(len(data.classes)),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    classifier.compile("adam", loss, jit_compile=False)
+    classifier.fit(data.train.images, data.train.labels, batch_size=128, epochs=3, verbose=0)
+    return classifier
+
+
+MEASURES: dict[str, Callable[[LatentModel, Data], dict[str, float]]] = {
+    "evaluate": evaluate.evaluate,
+    "parzen": parzen,
+    "agreement": agreement,
+}
