@@ -1,6 +1,7 @@
 """The command line. TensorFlow is imported inside the commands, so that `--help` answers at once."""
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -246,9 +247,16 @@ def reproduce(
     _start()
     from tfaae.reproduce import reproduce
 
+    signal.signal(signal.SIGINT, _stop)
     record, path = reproduce(name, runs=runs, seeds=_integers(seeds), parts=parts, overrides=overrides)
     click.echo(records.show(record))
     click.echo(f"written to {path}")
+
+
+def _stop(*_: Any) -> None:
+    """Ctrl-C as an exit: training then writes no checkpoint within an epoch, which could not be resumed."""
+    click.echo("\nstopped; the same command goes on after the last whole epoch", err=True)
+    sys.exit(130)
 
 
 def _integers(text: str | None) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from tfaae.config import Section
 from tfaae.errors import InputError
 
 
-class Metric(Section):
+class Metric(Section, allow_inf_nan=False):
     """One number over runs; units are in its name."""
 
     mean: float
@@ -88,10 +89,12 @@ def read(experiment: str) -> Record:
 
 
 def value(number: Metric | Reference | None) -> str:
-    """mean ± deviation; a dash where there is nothing."""
+    """mean ± deviation, with the same decimals; a dash where there is nothing."""
     if number is None:
         return "-"
-    return f"{number.mean:.4g}" + (f" ± {number.std:.2g}" if number.std is not None else "")
+    size = abs(number.mean)
+    decimals = 1 if size >= 100 else 2 if size >= 0.1 else 4
+    return f"{number.mean:.{decimals}f}" + (f" ± {number.std:.{decimals}f}" if number.std is not None else "")
 
 
 def show(record: Record) -> str:
@@ -108,11 +111,14 @@ def show(record: Record) -> str:
 
 
 def machine() -> str:
-    """Cores, memory and matrix units, no names."""
+    """Cores, matrix units, memory and GPUs; no name of the host."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     flags = Path("/proc/cpuinfo")
     amx = " (AMX)" if flags.is_file() and "amx_bf16" in flags.read_text(encoding="utf-8") else ""
-    return f"{len(os.sched_getaffinity(0))} cores{amx}, {memory:.0f} GiB, no GPU"
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(query, capture_output=True, text=True, check=False) if shutil.which(query[0]) else None
+    gpus = found.stdout.splitlines() if found and found.returncode == 0 else []
+    return ", ".join([f"{len(os.sched_getaffinity(0))} cores{amx}", f"{memory:.0f} GiB", *(gpus or ["no GPU"])])
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Running an experiment: trains what is not trained yet, measures it on the test images, keeps the record."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,11 +39,13 @@ def reproduce(
         runs: folder of the runs, each at `<experiment>/<part>-<seed>`.
         seeds: instead of the experiment's own.
         parts: some of the experiment's parts; the record then holds their metrics alone.
-        overrides: of the configs. The record of a changed experiment is kept beside its runs, not in docs/results.
+        overrides: of the configs. The record of a changed experiment is kept beside its runs, not in docs/results;
+            nor does one of fewer seeds or parts take the place of a fuller one there.
     Returns:
         The record and where it was written.
     Raises:
-        InputError: an unknown experiment or part, data that is not there.
+        InputError: before anything is trained: an unknown experiment or part, data that is not there, a folder with
+        a run of another config. Later: a number that is not finite.
     """
     experiment = find(name)
     seeds = tuple(seeds) or experiment.seeds
@@ -54,32 +57,63 @@ def reproduce(
     found: dict[str, list[float]] = {}
     resolved: dict[str, Any] = {}
     seconds = 0.0
-    for label, part in chosen.items():
-        for seed in seeds:
-            config = configs.load(configs.find(part.config), [*part.overrides, *overrides, f"seed={seed}"])
-            resolved.setdefault(label, config.model_dump(mode="json", exclude={"seed"}))
-            values, spent = _run(name, part, config, folder / f"{label}-{seed}")
-            seconds += spent
-            for metric, key in part.metrics.items():
-                found.setdefault(metric, []).append(values[key])
+    planned = [
+        (label, part, configs.load(configs.find(part.config), [*part.overrides, *overrides, f"seed={seed}"]))
+        for label, part in chosen.items()
+        for seed in seeds
+    ]
+    _check(name, {folder / f"{label}-{config.seed}": config for label, _, config in planned})
+    for label, part, config in planned:
+        resolved.setdefault(label, config.model_dump(mode="json", exclude={"seed"}))
+        values, spent = _run(part, config, folder / f"{label}-{config.seed}")
+        seconds += spent
+        for metric, key in part.metrics.items():
+            if not math.isfinite(values[key]):
+                raise InputError(f"{name}: {key} of {label}-{config.seed} is {values[key]}; there is no record of that")
+            found.setdefault(metric, []).append(values[key])
     command = _command(name, experiment, seeds, parts, overrides)
     record = _record(name, experiment, command, resolved, found, seeds, seconds)
-    if not overrides:
+    if not overrides and _replaces(record):
         return record, records.write(record)
     path = folder / "record.json"
     path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record, path
 
 
-def _run(name: str, part: Part, config: Config, folder: Path) -> tuple[dict[str, float], float]:
+def _check(name: str, runs: dict[Path, Config]) -> None:
+    """Raises an InputError where a folder holds a run of another config, or where data is not there."""
+    for folder, config in runs.items():
+        files = train.Run(folder)
+        if files.config.is_file() and _wherever(configs.load(files.config)) != _wherever(config):
+            raise InputError(f"{folder} holds a run of another config; choose another --runs, or remove it")
+    for data, seed in {config.data: config.seed for config in runs.values()}.items():
+        try:
+            sources.load(data, seed)
+        except InputError as error:
+            raise InputError(f"{name} needs {data.name}: {error}") from error
+
+
+def _wherever(config: Config) -> Config:
+    """The config without what only says where data lies."""
+    path = config.data.path and str(Path(config.data.path).expanduser().absolute())
+    data = config.data.model_copy(update={"data_dir": None, "download": False, "path": path})
+    return config.model_copy(update={"data": data})
+
+
+def _replaces(record: Record) -> bool:
+    """Whether a record has every seed and metric of the one that is stored."""
+    if not (records.folder() / f"{record.experiment}.json").is_file():
+        return True
+    stored = records.read(record.experiment)
+    return set(stored.seeds) <= set(record.seeds) and stored.metrics.keys() <= record.metrics.keys()
+
+
+def _run(part: Part, config: Config, folder: Path) -> tuple[dict[str, float], float]:
     """One run's numbers and its seconds, from its folder where it is finished."""
     kept = folder / f"measured-{part.measure}.json"
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8")), _seconds(folder)
-    try:
-        data = sources.load(config.data, config.seed)
-    except InputError as error:
-        raise InputError(f"{name} needs {config.data.name}: {error}") from error
+    data = sources.load(config.data, config.seed)
     files = train.Run(folder)
     if not (files.checkpoint.is_file() and train.last_epoch(files) == config.train.epochs):
         with _timed(folder):

@@ -1,0 +1,200 @@
+"""Records, the table of experiments, and running one from end to end on the embedded digits."""
+
+import os
+import re
+import signal
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tests.conftest import TINY_RUN
+from tfaae import callbacks, config, experiments, records, reproduce, results, train
+from tfaae.cli import main
+from tfaae.errors import InputError
+from tfaae.experiments import EXPERIMENTS, Experiment, Goal, Part
+from tfaae.records import Metric, Record, Reference
+
+PARTS = [(name, label) for name, experiment in EXPERIMENTS.items() for label in experiment.parts]
+STORED = sorted(path.stem for path in records.folder().glob("*.json"))
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """An experiment of seconds; its records and documents go to a folder of their own."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY_RUN))
+    part = Part(str(tmp_path / "tiny.yaml"), {"error": "reconstruction_error", "distance": "mmd_to_prior"})
+    reference = {"error": Reference(mean=3.0, std=0.5, source="a paper, table 1")}
+    goals = (Goal("error", True, 1e9), Goal("distance", True, -1e9))
+    tiny = Experiment("a tiny thing", {"only": part}, goals, reference, seeds=(0, 1))
+    monkeypatch.setitem(EXPERIMENTS, "tiny", tiny)
+    monkeypatch.setattr(records, "folder", lambda: tmp_path / "docs" / "results")
+    monkeypatch.setattr(records, "commit", lambda: "abc")
+    return tmp_path
+
+
+def test_deviation_is_over_runs():
+    assert Metric.of([1.0, 3.0]) == Metric(mean=2.0, std=2**0.5, runs=[1.0, 3.0])
+    with pytest.raises(ValueError, match="finite"):
+        Metric.of([float("nan")])
+    assert Metric.of([1.5]) == Metric(mean=1.5, std=None, runs=[1.5])
+
+
+@pytest.mark.parametrize(("name", "label"), PARTS)
+def test_every_part_has_its_config(name, label):
+    part = EXPERIMENTS[name].parts[label]
+    resolved = config.load(config.find(part.config), part.overrides)
+    assert resolved.data.validation == 10000, "hyper-parameters are chosen on held-out training images"
+    assert part.measure in reproduce.MEASURES
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_goals_and_references_are_of_metrics_that_are_measured(name):
+    experiment = EXPERIMENTS[name]
+    metrics = [metric for part in experiment.parts.values() for metric in part.metrics]
+    assert len(set(metrics)) == len(metrics)
+    assert {goal.metric for goal in experiment.goals} | set(experiment.paper) | set(experiment.public) <= set(metrics)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_records_are_of_the_table(name):
+    record = records.read(name)
+    assert record.experiment == name
+    metrics = {metric for part in EXPERIMENTS[name].parts.values() for metric in part.metrics}
+    assert set(record.metrics) <= metrics
+    assert all(len(metric.runs) == len(record.seeds) for metric in record.metrics.values())
+    assert all(metric == Metric.of(metric.runs) for metric in record.metrics.values())
+    assert re.fullmatch("[0-9a-f]{7,}", record.commit), "made from a commit, not from a changed tree"
+    assert "--set" not in record.command
+
+
+def test_the_document_is_written_from_the_records():
+    document = records.folder().parent / "results.md"
+    assert document.read_text(encoding="utf-8") == results.render(), "run tfaae reproduce --render"
+
+
+def test_reproduce_from_end_to_end(tiny, monkeypatch):
+    record, path = reproduce.reproduce("tiny", runs=tiny / "runs")
+    assert records.read("tiny") == record
+    assert path == tiny / "docs" / "results" / "tiny.json"
+    assert record.seeds == [0, 1]
+    assert len(set(record.metrics["error"].runs)) == 2, "another seed is another run"
+    assert record.seconds > 0
+    assert record.command == "tfaae reproduce tiny"
+
+    trained = []
+    monkeypatch.setattr(train, "run", lambda *args, **kwargs: trained.append(args))
+    again, _ = reproduce.reproduce("tiny", runs=tiny / "runs")
+    assert not trained, "what is finished is not trained again"
+    assert again.metrics == record.metrics
+
+    shown = CliRunner().invoke(main, ["reproduce", "tiny", "--show"]).output
+    assert "3.00 ± 0.50" in shown
+    assert "tfaae reproduce tiny" in shown
+    document = results.render()
+    row = next(line for line in document.splitlines() if "`error`" in line)
+    assert "3.00 ± 0.50" in row
+    assert row.endswith("≤ 1e+09, reached |")
+    assert "**not reached**" in next(line for line in document.splitlines() if "`distance`" in line)
+
+
+def test_an_interrupted_experiment_goes_on(tiny, monkeypatch):
+    real = train.run
+
+    def stopped(resolved, folder, **kwargs):
+        if resolved.seed == 1:
+            raise KeyboardInterrupt
+        return real(resolved, folder, **kwargs)
+
+    monkeypatch.setattr(train, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.reproduce("tiny", runs=tiny / "runs")
+    assert not list(tiny.glob("docs/**/*.json"))
+    finished = []
+    monkeypatch.setattr(train, "run", lambda c, f, **k: finished.append(c.seed) or real(c, f, **k))
+    reproduce.reproduce("tiny", runs=tiny / "runs")
+    assert finished == [1]
+
+
+def test_a_changed_experiment_is_no_record(tiny):
+    record, path = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[3], overrides=["train.epochs=1"])
+    assert path == tiny / "runs" / "tiny" / "record.json"
+    assert Record.model_validate_json(path.read_text()) == record
+    assert record.command == "tfaae reproduce tiny --seeds 3 --set train.epochs=1"
+    assert not (tiny / "docs").exists()
+
+
+def test_absent_data_is_named(tiny):
+    with pytest.raises(InputError, match=r"tiny needs mnist.*data_dir"):
+        reproduce.reproduce("tiny", runs=tiny, overrides=["data.name=mnist", f"data.data_dir={tiny}"])
+
+
+def test_numbers_of_a_changed_run_are_never_those_of_the_experiment(tiny):
+    reproduce.reproduce("tiny", runs=tiny / "runs", overrides=["model.dropout=0.5", "train.epochs=1"])
+    with pytest.raises(InputError, match="tiny/only-0 holds a run of another config; choose another --runs"):
+        reproduce.reproduce("tiny", runs=tiny / "runs")
+    assert not (tiny / "docs").exists()
+
+
+def test_fewer_seeds_replace_no_fuller_record(tiny):
+    full, path = reproduce.reproduce("tiny", runs=tiny / "runs")
+    _, beside = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[1])
+    assert beside == tiny / "runs" / "tiny" / "record.json"
+    assert records.read("tiny") == full
+    assert reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[1, 0])[1] == path
+
+
+def test_a_part_that_cannot_run_is_told_before_any_is_trained(tiny, monkeypatch):
+    parts = EXPERIMENTS["tiny"].parts | {"later": Part("no_such_config", {"other": "reconstruction_error"})}
+    monkeypatch.setitem(EXPERIMENTS, "tiny", EXPERIMENTS["tiny"]._replace(parts=parts))
+    with pytest.raises(InputError, match="no config no_such_config"):
+        reproduce.reproduce("tiny", runs=tiny / "runs")
+    assert not (tiny / "runs").exists()
+
+
+def test_ctrl_c_within_an_epoch_can_be_resumed(tiny, monkeypatch):
+    class Stops(callbacks.TimeLeft):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.steps) == 14 + 5:  # within the second epoch
+                os.kill(os.getpid(), signal.SIGINT)
+
+    arguments = ["reproduce", "tiny", "--runs", str(tiny / "runs")]
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks, "TimeLeft", Stops)
+            stopped = CliRunner().invoke(main, arguments)
+        assert stopped.exit_code == 130
+        assert stopped.stderr == "\nstopped; the same command goes on after the last whole epoch\n"
+        again = CliRunner().invoke(main, arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert again.exit_code == 0, again.output
+    assert train.last_epoch(train.Run(tiny / "runs" / "tiny" / "only-0")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["aae-semi-10"], "did you mean 'aae-semi-100'"),
+        ([], "takes the NAME"),
+        (["tiny", "--show"], "no record of tiny yet; `tfaae reproduce tiny` makes one"),
+        (["tiny", "--seeds", "a,b"], "--seeds takes integers"),
+        (["tiny", "--part", "other"], "has no part other (parts: only)"),
+    ],
+)
+def test_errors_are_one_line(tiny, arguments, says):
+    ran = CliRunner().invoke(main, ["reproduce", *arguments])
+    assert ran.exit_code == 2
+    assert says in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_list_names_every_experiment():
+    lines = CliRunner().invoke(main, ["reproduce", "--list"]).output.splitlines()
+    assert [line.split()[0] for line in lines] == list(EXPERIMENTS)
+
+
+def test_only_the_asked_experiment_is_known():
+    with pytest.raises(InputError, match="choices: aae-cluster-16"):
+        experiments.find("nothing")
