@@ -181,8 +181,8 @@ def _whole_epochs(files: Run, model: LatentModel, steps: int) -> int:
             f"{files.checkpoint} was written within an epoch, after a Ctrl-C: it can be used but not resumed"
         )
     if files.history.is_file():
-        lines = files.history.read_text(encoding="utf-8").splitlines(keepends=True)
-        files.history.write_text("".join(lines[: done + 1]), encoding="utf-8")
+        lines = files.history.read_bytes().splitlines(keepends=True)  # bytes: the line ends stay as they are
+        files.history.write_bytes(b"".join(lines[: done + 1]))
     return done
 
 
