@@ -39,6 +39,14 @@ def history(folder) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """They take most of a short run's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.Pictures, "draw", lambda self, epoch: None)
+        yield
+
+
 class KilledError(Exception):
     pass
 
