@@ -103,7 +103,17 @@ CASES = {
     "vae-conv-mixture": Case(VAE, (10, 10, 1), 2, CONV | {"prior": "GaussianMixture", "likelihood": "squared"}),
 }
 
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+# a second row of a model that a quick one covers too
+SLOW = {"aae-labels-wgan", "semi-supervised-paper", "clustering-conv-rgb", "reduction-fixed-heads"}
+
+
+def marks(name: str) -> list:
+    return [pytest.mark.slow] if name in SLOW else []
+
+
+every_case = pytest.mark.parametrize(
+    "case", [pytest.param(case, id=name, marks=marks(name)) for name, case in CASES.items()]
+)
 
 
 def fit(model: LatentModel, case: Case, count: int = 24, epochs: int = 1) -> keras.callbacks.History:

@@ -204,9 +204,10 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
     return [
         board.StopOnNonFinite(),
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
-        checkpoint,
         board.LearningRates(),
+        # before the checkpoint: lines that are ahead of it are cut when a run resumes, missing ones would stay missing
         keras.callbacks.CSVLogger(str(files.history), append=files.history.is_file()),
+        checkpoint,
         keras.callbacks.TensorBoard(str(files.logs), write_graph=False),
         board.Equilibrium(files.logs / "equilibrium"),
         pictures,

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cases import CASES, Case
+from tests.cases import CASES, Case, marks
 
-MOVES = [(case, phase.name) for case in CASES.values() for phase in case.build().phases()]
-NAMES = [f"{name}-{phase.name}" for name, case in CASES.items() for phase in case.build().phases()]
+MOVES = [
+    pytest.param(case, phase.name, id=f"{name}-{phase.name}", marks=marks(name))
+    for name, case in CASES.items()
+    for phase in case.build().phases()
+]
 
 
-@pytest.mark.parametrize(("case", "name"), MOVES, ids=NAMES)
+@pytest.mark.parametrize(("case", "name"), MOVES)
 def test_gradients_reach_all_that_a_phase_trains(case: Case, name: str):
     model = case.build()
     phase = next(phase for phase in model.phases() if phase.name == name)
@@ -23,7 +26,7 @@ def test_gradients_reach_all_that_a_phase_trains(case: Case, name: str):
         assert gradient is not None, f"{weight.path} is declared by {name} but its loss does not depend on it"
 
 
-@pytest.mark.parametrize(("case", "name"), MOVES, ids=NAMES)
+@pytest.mark.parametrize(("case", "name"), MOVES)
 def test_a_phase_moves_its_parts_alone(case: Case, name: str):
     """One phase's move, made as `train_step` makes it, with every other weight compared bit for bit."""
     model = case.compiled(optimizer="adam", run_eagerly=True)

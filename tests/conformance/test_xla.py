@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cases import CASES, every_case, fit
+from tests.cases import CASES, every_case, fit, marks
 from tfaae import priors, seeds
 
 MODES = {"eager": {"run_eagerly": True}, "graph": {"jit_compile": False}, "xla": {"jit_compile": True}}
 NOISELESS = [
-    name
+    pytest.param(name, marks=marks(name))
     for name, case in CASES.items()
     if not {"input_noise", "input_dropout", "discriminator_noise", "dropout"} & set(case.arguments)
     and case.arguments.get("game") != "wgan-gp"

@@ -222,6 +222,8 @@ class DimensionReductionAAE(TwoCodes):
     ):
         check_clusters("DimensionReductionAAE", clusters)
         not_negative("DimensionReductionAAE", margin=margin)
+        if fixed_heads is not None:
+            above_zero("DimensionReductionAAE", fixed_heads=fixed_heads)
         if fixed_heads is not None and latent_dim != clusters:
             raise InputError(f"fixed heads need latent_dim = clusters, got {latent_dim} and {clusters}")
         self.reports = RECONSTRUCTION + ADVERSARIES + (CLASSIFICATION if labels else ())
