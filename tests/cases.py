@@ -104,7 +104,7 @@ CASES = {
 }
 
 # a second row of a model that a quick one covers too
-SLOW = {"aae-labels-wgan", "semi-supervised-paper", "clustering-conv-rgb", "reduction-fixed-heads"}
+SLOW = {"aae-labels-wgan", "vae-conv-mixture", "semi-supervised-paper", "clustering-conv-rgb", "reduction-fixed-heads"}
 
 
 def marks(name: str) -> list:

@@ -79,7 +79,7 @@ def whole(tmp_path_factory) -> dict:
     [
         ("aae", callbacks.Checkpoint, 1),
         ("semi-supervised", callbacks.Checkpoint, 1),
-        ("semi-supervised", callbacks.Pictures, 2),
+        pytest.param("semi-supervised", callbacks.Pictures, 2, marks=pytest.mark.slow),
         ("aae", callbacks.LearningRates, 1),
     ],
 )
