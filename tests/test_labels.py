@@ -341,9 +341,7 @@ def test_samples_of_a_label_have_its_corner_as_category(monkeypatch):
     [
         (MLP, 8),
         (CONV | {"discriminator_units": [8]}, 9),
-        pytest.param(
-            CONV | {"discriminator_units": [8]}, 8, marks=pytest.mark.xfail(strict=True, reason="logits are bfloat16")
-        ),
+        (CONV | {"discriminator_units": [8]}, 8),
     ],
     ids=["mlp", "conv-odd", "conv-even"],
 )

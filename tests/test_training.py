@@ -9,9 +9,10 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.cases import CASES, state
+from tests.cases import CASES, MLP, fit, state
 from tfaae import callbacks, figures, train
 from tfaae.errors import InputError
+from tfaae.models import SupervisedAAE
 
 
 def tags(folder) -> dict[str, list[str]]:
@@ -179,14 +180,30 @@ def test_evaluation_leaves_the_seeds_alone(model):
     np.testing.assert_array_equal(first, model.evaluate(images, verbose=0))
 
 
-def test_figures_of_codes_of_any_length():
-    for name in ("vae", "aae-conv-rgb-spectral"):
-        case = CASES[name]
-        model = case.compiled()
-        images = case.images(12)
-        model.fit(images[:8], batch_size=8, verbose=0)
-        labels = np.array([-1, 0, 1, 2] * 3)
-        codes = np.asarray(model.encode_sample(images))
-        drawn = figures.of_model(model, images, labels, ("a", "b", "c"), codes=codes)
-        assert {"reconstructions", "samples", "codes"} <= set(drawn)
-        assert all(figures.to_png(figure).startswith(b"\x89PNG") for figure in drawn.values())
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("vae", set()),
+        ("aae-conv-rgb-spectral", set()),
+        ("supervised-averaged", {"style_by_content"}),
+        ("semi-supervised-options", set()),
+        ("clustering", {"clusters"}),
+        ("reduction-labels", {"clusters"}),
+    ],
+)
+def test_figures_of_every_kind_of_model(name, more):
+    case = CASES[name]
+    model = case.compiled()
+    images = case.images(12)
+    fit(model, case, 8)
+    labels = np.array([-1, 0, 1, 2] * 3)
+    codes = np.asarray(model.encode_sample(images))
+    drawn = figures.of_model(model, images, labels, ("a", "b", "c"), codes=codes)
+    assert {"reconstructions", "samples", "codes"} | more <= set(drawn)
+    assert all(figures.to_png(figure).startswith(b"\x89PNG") for figure in drawn.values())
+
+
+def test_a_style_of_two_axes_is_drawn_with_its_labels():
+    model = SupervisedAAE((8, 8, 1), 2, classes=3, seed=0, **MLP)
+    images, codes = np.zeros((4, 8, 8, 1), np.float32), np.zeros((4, 2), np.float32)
+    assert "style_by_content" in figures.of_model(model, images, np.arange(4) % 3, "abc", codes=codes)

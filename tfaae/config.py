@@ -41,9 +41,7 @@ class DataConfig(Section):
 
     name: str  # digits, npz, folder, or any name that tensorflow-datasets knows
     batch: Count = 100
-    labelled: Count | None = (
-        None  # training images that keep their label, as many of each class, drawn by the run's seed
-    )
+    labelled: Count | None = None  # training images that keep their label: a balanced draw by the run's seed
     labelled_batch: Count | None = None  # labelled images that come beside each batch, in cycles; None: only within it
     validation: Annotated[int, pydantic.Field(ge=0)] = 0  # images held out from the training set
     test: Count | None = None  # images held out where the source has no test set; None: a sixth

@@ -18,7 +18,7 @@ from tfaae.errors import InputError, did_you_mean
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_CLASSES = 100_000  # a label above is no class number
 DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a half minutes of silence when offline
-LABELLED_STREAM = 2**30  # added to the seed: the labelled images have an order of their own
+LABELLED_STREAM = 2**30  # a bit of the seed: the labelled images have an order of their own
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
 
 
@@ -153,7 +153,7 @@ def batches(
     known = tf.constant(np.flatnonzero(split.labels >= 0), tf.int32)
 
     def order(rows, epoch, stream):
-        return tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed + stream, epoch]))
+        return tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed ^ stream, epoch]))
 
     def epoch_rows(epoch):
         rows = order(tf.range(len(split)), epoch, 0)

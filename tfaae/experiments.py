@@ -6,7 +6,7 @@ from tfaae.errors import choose
 from tfaae.records import Reference
 
 PAPER = "Makhzani et al. 2015"
-LABELS = "validation, 10,000 of the training images"
+SELECTED_ON = "validation, 10,000 of the training images"
 
 
 class Part(NamedTuple):
@@ -19,7 +19,7 @@ class Part(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What the first metric of an experiment is to reach."""
+    """What a metric is to reach."""
 
     metric: str
     most: bool  # True: at most `value`; False: at least

@@ -21,7 +21,8 @@ def of_model(
     """What shows how a model does: reconstructions, samples, the codes over prior draws, the prior's manifolds decoded.
 
     Args:
-        model: anything with the verbs `reconstruct`, `decode`, `sample`, and a `prior`.
+        model: anything with the verbs `reconstruct`, `decode`, `sample`, and a `prior`; of some, `styles_by_content`
+            or `heads` and `classify`.
         images, labels: `[n, h, w, c]` and `[n]`, held out from training.
         codes: `[n, d]`, draws from the posterior at those images.
     """
@@ -29,8 +30,16 @@ def of_model(
     found = {
         "reconstructions": reconstructions(shown, np.asarray(model.reconstruct(shown, labels[:40]))),
         "samples": samples(np.asarray(model.sample(100, seed=0))),
-        "codes": scatter(codes, labels, classes, draws=_draws(model.prior, max(len(codes), 2500))),
     }
+    heads = np.asarray(model.heads()) if hasattr(model, "heads") else None
+    draws = _draws(model.prior, max(len(codes), 2500))
+    plane = codes.shape[1] == 2  # the axes that are seen of longer codes hold nothing of the heads
+    found["codes"] = scatter(codes, labels, classes, draws=draws, heads=heads if plane else None)
+    if heads is not None:
+        found["clusters"] = cluster_heads(np.asarray(model.decode(heads)), np.asarray(model.classify(images)), images)
+    if model.conditional:  # a code alone is no picture
+        found["style_by_content"] = style_by_content(model.styles_by_content(10), _names(classes, model.classes))
+        return found
     for title, plane in model.prior.manifolds().items():
         decoded = np.asarray(model.decode(plane.reshape(-1, plane.shape[-1]).astype(np.float32)))
         found["manifold_" + title.replace(" ", "_")] = image_grid(
@@ -170,6 +179,10 @@ def scatter(
     return figure
 
 
+def _names(classes: Sequence[str], count: int) -> list[str]:
+    return [classes[label] if label < len(classes) else str(label) for label in range(count)]
+
+
 def class_name(label: int, classes: Sequence[str]) -> str:
     """The label's name; "unknown" for -1."""
     return classes[label] if 0 <= label < len(classes) else "unknown"
@@ -178,7 +191,7 @@ def class_name(label: int, classes: Sequence[str]) -> str:
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG file's bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")  # the layout alone may cut a legend
     return buffer.getvalue()
 
 

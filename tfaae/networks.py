@@ -123,11 +123,11 @@ class Builder:
         """`[n, code_dim]` -> `[n, h, w, c]` logits. `units` run from code to image."""
         code = keras.Input((code_dim,), name="codes")
         if self.arch == "conv":
-            logits = self._grow(code, image_shape, units)
+            pixels = self._grow(code, image_shape, units)
         else:
             hidden = self._dense(code, units, self._plain, self.dropout)
             pixels = self._layer(keras.layers.Dense, math.prod(image_shape))(hidden)
-            logits = keras.layers.Reshape(image_shape, name="logits", dtype="float32")(pixels)
+        logits = keras.layers.Reshape(image_shape, name="logits", dtype="float32")(pixels)
         return keras.Model(code, logits, name="decoder")
 
     def discriminator(self, input_shape: Shape, units: Sequence[int]) -> keras.Model:

@@ -119,8 +119,7 @@ class GaussianMixture(Prior):
         self.radial_std, self.tangential_std = float(radial_std), float(tangential_std)
 
     def given(self, labels):
-        known = labels[:, None] == tf.range(self.components)  # [n, k]
-        logits = tf.where((labels[:, None] < 0) | known, 0.0, -np.inf)
+        logits = segment_logits(labels, self.components)
         rays, across = self._axes()
         scale = np.stack([self.radial_std * rays, self.tangential_std * across], axis=-1)  # [k, 2, 2], columns are axes
         covariance = scale @ np.swapaxes(scale, 1, 2)
@@ -267,8 +266,7 @@ class OneHot(Prior):
         self.dim = self.segments = dim
 
     def given(self, labels):
-        known = labels[:, None] == tf.range(self.dim)
-        logits = tf.where((labels[:, None] < 0) | known, 0.0, -1e9)  # -inf would make tfp's log_prob NaN: 0 times -inf
+        logits = segment_logits(labels, self.dim, never=-1e9)  # -inf would make tfp's log_prob NaN: 0 times -inf
         return tfd.OneHotCategorical(logits=logits, dtype=tf.float32)
 
 
@@ -292,6 +290,11 @@ class CategoryAndStyle(Prior):
 
     def given(self, labels):
         return tfd.Blockwise([self.category.given(labels), self.style.given(labels)])
+
+
+def segment_logits(labels: tf.Tensor, segments: int, never: float = -math.inf) -> tf.Tensor:
+    """`[n, segments]` logits of a choice that `[n]` labels settle: label k leaves segment k alone, -1 leaves all."""
+    return tf.where((labels[:, None] < 0) | (labels[:, None] == tf.range(segments)), 0.0, never)
 
 
 def _percentiles(count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from tfaae import evaluate, likelihood, records, train
 from tfaae.config import Config
 from tfaae.data import Data
 from tfaae.errors import InputError
-from tfaae.experiments import LABELS, Experiment, Part, find
+from tfaae.experiments import SELECTED_ON, Experiment, Part, find
 from tfaae.models import LatentModel
 from tfaae.records import Metric, Record
 
@@ -164,7 +164,7 @@ def _record(
         versions=records.versions(),
         seconds=round(seconds, 1),
         seeds=list(seeds),
-        selected_on=LABELS,
+        selected_on=SELECTED_ON,
         config=resolved,
         metrics={metric: Metric.of(values) for metric, values in found.items()},
         paper=experiment.paper,

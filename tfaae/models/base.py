@@ -145,7 +145,7 @@ class LatentModel(keras.Model, abc.ABC):
         if count is not None and count != len(labels):
             raise InputError(f"sample takes one label a draw, got {count} draws and {len(labels)} labels")
         top = self.classes if self.conditional else self.prior.segments
-        if isinstance(labels, tf.Tensor) and not hasattr(labels, "numpy"):  # inside a graph
+        if tf.is_symbolic_tensor(labels):
             return tf.shape(labels)[0]
         if top and (np.min(labels) < 0 or np.max(labels) >= top):
             raise InputError(f"expected labels 0 to {top - 1}, got {np.min(labels)} to {np.max(labels)}")
@@ -166,7 +166,7 @@ class LatentModel(keras.Model, abc.ABC):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the averaged parts answer with their averages."""
-        if self.averages is None or keras.src.backend.in_stateless_scope():
+        if self.averages is None:
             yield
             return
         with keras.StatelessScope(state_mapping=self.averages.pairs()) as scope:
@@ -198,19 +198,27 @@ class LatentModel(keras.Model, abc.ABC):
         return self.report()
 
     def fit(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.fit`; `y` are labels, -1 = unknown."""
-        if isinstance(y, np.ndarray | list):
-            self.check_labels(np.asarray(y))
+        """`keras.Model.fit`; `y` are labels, -1 = unknown, which a `conditional` model does not take."""
+        if isinstance(x, np.ndarray) and (y is not None or self.conditional):
+            labels = np.full(len(x), -1) if y is None else np.asarray(y)
+            if len(labels) != len(x):
+                raise InputError(f"expected one label an image, got {len(x)} images and {len(labels)} labels")
+            self.check_labels(labels)
         return super().fit(x, y, *args, **kwargs)
 
     def check_labels(self, labels: np.ndarray) -> None:
-        """Raises an InputError unless `[n]` integer labels are -1 to classes - 1, or any where training uses none."""
+        """Raises an InputError unless `[n]` integer labels are -1 (0 where the model is `conditional`) to classes - 1.
+
+        Where training uses none, any integers do.
+        """
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             raise InputError(f"expected labels [n], integers, got {labels.dtype} {list(labels.shape)}")
-        if self.classes and len(labels) and (labels.min() < -1 or labels.max() >= self.classes):
+        least = 0 if self.conditional else -1
+        if self.classes and len(labels) and (labels.min() < least or labels.max() >= self.classes):
+            told = "; it needs the label of every image" if self.conditional else ""
             raise InputError(
                 f"{type(self).__name__} was made for labels 0 to {self.classes - 1} (-1: unknown), "
-                f"got {labels.min()} to {labels.max()}"
+                f"got {labels.min()} to {labels.max()}{told}"
             )
 
     def evaluate(self, *args, **kwargs):

@@ -189,8 +189,8 @@ class ClusteringAAE(TwoCodes):
         return (Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")), *self.adversaries())
 
     def heads(self) -> tf.Tensor:
-        """`[k, h, w, c]`: each cluster's image at style 0 (figure 9's first column)."""
-        return self.decode(tf.concat([tf.eye(self.clusters), tf.zeros([self.clusters, self.latent_dim])], axis=-1))
+        """`[k, code_dim]`: each cluster's code at style 0 (figure 9's first column, once decoded)."""
+        return tf.concat([tf.eye(self.clusters), tf.zeros([self.clusters, self.latent_dim])], axis=-1)
 
 
 @register
@@ -287,8 +287,7 @@ class AroundHeads(priors.Prior):
         self.segments, self.dim = heads.heads.shape
 
     def given(self, labels):
-        known = (labels[:, None] < 0) | (labels[:, None] == tf.range(self.segments))
-        logits = tf.where(known, 0.0, -float("inf"))
+        logits = priors.segment_logits(labels, self.segments)
         heads = self.heads.heads.value
         around = tfd.MultivariateNormalDiag(heads, tf.fill([self.dim], self.std))
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits), around)
