@@ -173,6 +173,18 @@ def test_ctrl_c_within_an_epoch_can_be_resumed(tiny, monkeypatch):
     assert train.last_epoch(train.Run(tiny / "runs" / "tiny" / "only-0")) == 2
 
 
+def test_parts_that_take_days_run_and_show_only_where_they_are_asked_for(tiny):
+    tiny_part = EXPERIMENTS["tiny"].parts["only"]
+    long = tiny_part._replace(metrics={"error_long": "reconstruction_error"}, takes_days=True)
+    EXPERIMENTS["tiny"] = EXPERIMENTS["tiny"]._replace(parts={"only": tiny_part, "long": long})
+    record, _ = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[0])
+    assert set(record.metrics) == {"error", "distance"}
+    assert "error_long" not in results.render()
+    record, _ = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[0], parts=["only", "long"])
+    assert set(record.metrics) == {"error", "distance", "error_long"}
+    assert "`error_long`" in results.render()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

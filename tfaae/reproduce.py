@@ -38,7 +38,8 @@ def reproduce(
         name: of the experiment.
         runs: folder of the runs, each at `<experiment>/<part>-<seed>`.
         seeds: instead of the experiment's own.
-        parts: some of the experiment's parts; the record then holds their metrics alone.
+        parts: some of the experiment's parts; the record then holds their metrics alone. Without: all but those that
+            take days.
         overrides: of the configs. The record of a changed experiment is kept beside its runs, not in docs/results;
             nor does one of fewer seeds or parts take the place of a fuller one there.
     Returns:
@@ -52,7 +53,9 @@ def reproduce(
     unknown = set(parts) - set(experiment.parts)
     if unknown:
         raise InputError(f"{name} has no part {', '.join(sorted(unknown))} (parts: {', '.join(experiment.parts)})")
-    chosen = {part: experiment.parts[part] for part in experiment.parts if not parts or part in parts}
+    chosen = {
+        label: part for label, part in experiment.parts.items() if (label in parts if parts else not part.takes_days)
+    }
     folder = Path(runs) / name
     found: dict[str, list[float]] = {}
     resolved: dict[str, Any] = {}
