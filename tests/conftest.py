@@ -49,3 +49,19 @@ def tfds_folder() -> Path:
     if not TFDS.is_dir():
         pytest.skip(f"{TFDS} is absent: real MNIST is not at hand")
     return TFDS
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Prepares a tiny data set under the name, and with the features, of a registered one."""
+    import tensorflow_datasets as tfds
+
+    def write(name: str, **splits) -> str:
+        info = tfds.builder(name, data_dir=tmp_path).info
+        examples = {split: list(enumerate(rows)) for split, rows in splits.items()}
+        tfds.dataset_builders.AdhocBuilder(
+            name=name, version=info.version, features=info.features, split_datasets=examples, data_dir=tmp_path
+        ).download_and_prepare()
+        return str(tmp_path)
+
+    return write

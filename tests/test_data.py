@@ -350,22 +350,6 @@ def test_a_folder_without_images(name, tmp_path):
 # === Sources: tensorflow-datasets ===
 
 
-@pytest.fixture
-def prepare(tmp_path):
-    """Prepares a tiny data set under the name, and with the features, of a registered one."""
-    import tensorflow_datasets as tfds
-
-    def write(name: str, **splits) -> str:
-        info = tfds.builder(name, data_dir=tmp_path).info
-        examples = {split: list(enumerate(rows)) for split, rows in splits.items()}
-        tfds.dataset_builders.AdhocBuilder(
-            name=name, version=info.version, features=info.features, split_datasets=examples, data_dir=tmp_path
-        ).download_and_prepare()
-        return str(tmp_path)
-
-    return write
-
-
 def test_mnist(tfds_folder):
     found = load("mnist", data_dir=str(tfds_folder))
     assert [len(split) for split in found[:3]] == [60000, 0, 10000]

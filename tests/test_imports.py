@@ -22,6 +22,7 @@ LEVELS = [
     {"train", "evaluate", "records"},
     {"experiments"},
     {"reproduce", "results"},
+    {"paper_figures"},
     {"cli"},
     {"__main__", "__init__"},
 ]

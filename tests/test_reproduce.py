@@ -4,15 +4,18 @@ import os
 import re
 import signal
 
+import matplotlib.image
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from tests.conftest import TINY_RUN
-from tfaae import callbacks, config, experiments, records, reproduce, results, train
+from tfaae import callbacks, config, experiments, paper_figures, records, reproduce, results, train
 from tfaae.cli import main
 from tfaae.errors import InputError
 from tfaae.experiments import EXPERIMENTS, Experiment, Goal, Part
+from tfaae.paper_figures import FIGURES, PaperFigure
 from tfaae.records import Metric, Record, Reference
 
 PARTS = [(name, label) for name, experiment in EXPERIMENTS.items() for label in experiment.parts]
@@ -122,6 +125,27 @@ def test_a_changed_experiment_is_no_record(tiny):
     assert Record.model_validate_json(path.read_text()) == record
     assert record.command == "tfaae reproduce tiny --seeds 3 --set train.epochs=1"
     assert not (tiny / "docs").exists()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_of_parts_that_exist(name):
+    assert FIGURES[name].part in EXPERIMENTS[FIGURES[name].experiment].parts
+
+
+def test_figures_are_drawn_from_finished_runs(tiny, monkeypatch):
+    pictures = {
+        "1_codes": PaperFigure("tiny", "only", "codes"),
+        "2_samples": PaperFigure("tiny", "only", paper_figures.NEAREST),
+        "3_later": PaperFigure("aae-semi-100", "best", "clusters"),
+    }
+    monkeypatch.setattr(paper_figures, "FIGURES", pictures)
+    reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[1])
+    drawn = CliRunner().invoke(main, ["reproduce", "--figures", "--runs", str(tiny / "runs")])
+    assert drawn.exit_code == 0, drawn.output
+    assert "has no finished run of aae-semi-100; `tfaae reproduce aae-semi-100` makes it" in drawn.stderr
+    found = sorted((tiny / "docs" / "figures").iterdir())
+    assert [path.name for path in found] == ["figure_1_codes.png", "figure_2_samples.png"]
+    assert all(np.ptp(matplotlib.image.imread(path)) > 0.5 for path in found)
 
 
 def test_absent_data_is_named(tiny):

@@ -204,6 +204,7 @@ def configs(name: str | None) -> None:
 @click.option("--list", "list_", is_flag=True, help="Name the experiments, and say which have a record.")
 @click.option("--show", is_flag=True, help="Print the stored record of NAME; train nothing.")
 @click.option("--render", is_flag=True, help="Write docs/results.md from the records.")
+@click.option("--figures", is_flag=True, help="Draw the paper's figures from the finished runs to docs/figures.")
 @click.option("--seeds", metavar="0,1,2", help="Other seeds than the experiment's.")
 @click.option("--part", "parts", multiple=True, help="Only this part of the experiment; repeatable.")
 @click.option(
@@ -215,6 +216,7 @@ def reproduce(
     list_: bool,
     show: bool,
     render: bool,
+    figures: bool,
     seeds: str | None,
     parts: tuple[str, ...],
     runs: Path,
@@ -238,8 +240,12 @@ def reproduce(
     if render:
         click.echo(f"written to {results.write()}")
         return
+    if figures:
+        _start()
+        _draw_figures(runs)
+        return
     if name is None:
-        raise InputError("reproduce takes the NAME of an experiment, --list or --render")
+        raise InputError("reproduce takes the NAME of an experiment, --list, --render or --figures")
     experiments.find(name)
     if show:
         click.echo(records.show(records.read(name)))
@@ -251,6 +257,16 @@ def reproduce(
     record, path = reproduce(name, runs=runs, seeds=_integers(seeds), parts=parts, overrides=overrides)
     click.echo(records.show(record))
     click.echo(f"written to {path}")
+
+
+def _draw_figures(runs: Path) -> None:
+    from tfaae import paper_figures
+
+    written, missing = paper_figures.write(runs)
+    for path in written:
+        click.echo(f"written to {path}")
+    for name in missing:
+        click.echo(f"not drawn: {runs} has no finished run of {name}; `tfaae reproduce {name}` makes it", err=True)
 
 
 def _stop(*_: Any) -> None:

@@ -132,8 +132,14 @@ def _regularised(title: str, goal: float, *overrides: str) -> Experiment:
 
 def _priors() -> dict[str, Part]:
     found = {}
-    for name in ("aae_mnist_mixture", "aae_mnist_swiss_roll", "vae_mnist_mixture"):
-        suffix = name.removeprefix("aae_mnist_").replace("vae_mnist_mixture", "mixture_vae")
+    configs = {
+        "normal": "aae_mnist",
+        "mixture": "aae_mnist_mixture",
+        "swiss_roll": "aae_mnist_swiss_roll",
+        "normal_vae": "vae_mnist",
+        "mixture_vae": "vae_mnist_mixture",
+    }
+    for suffix, name in configs.items():
         metrics = ("sliced_wasserstein_to_prior", "sliced_wasserstein_prior_to_prior")
         found[suffix] = Part(name, {f"{metric}_{suffix}": metric for metric in metrics})
     return found

@@ -35,6 +35,12 @@ def of_model(
     draws = _draws(model.prior, max(len(codes), 2500))
     plane = codes.shape[1] == 2  # the axes that are seen of longer codes hold nothing of the heads
     found["codes"] = scatter(codes, labels, classes, draws=draws, heads=heads if plane else None)
+    if heads is not None and model.latent_dim == codes.shape[1] > 2:  # a style is a step away from a head
+        points, on_circle = circle_projection(np.concatenate([codes, draws]), heads)
+        names = ("first axis of the circle's plane", "second axis of the circle's plane")
+        found["codes_on_circle"] = scatter(
+            points[: len(codes)], labels, classes, draws=points[len(codes) :], heads=on_circle, names=names
+        )
     if heads is not None:
         found["clusters"] = cluster_heads(np.asarray(model.decode(heads)), np.asarray(model.classify(images)), images)
     if model.conditional:  # a code alone is no picture
@@ -148,12 +154,12 @@ def scatter(
     *,
     draws: np.ndarray,
     heads: np.ndarray | None = None,
+    names: tuple[str, str] = ("first code axis", "second code axis"),
 ) -> Figure:
     """Codes `[n, d]` coloured by label over prior draws `[m, d]` in grey; on the draws' two principal axes if d > 2.
 
-    `heads` `[k, d]`, where given, are numbered points above both.
+    `heads` `[k, d]`, where given, are numbered points above both; `names` are those of the axes of codes in the plane.
     """
-    names = ("first code axis", "second code axis")
     heads = np.zeros((0, codes.shape[1])) if heads is None else heads
     if codes.shape[1] > 2:
         centre = draws.mean(axis=0)

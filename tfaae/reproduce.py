@@ -83,6 +83,14 @@ def reproduce(
     return record, path
 
 
+def finished(runs: str | Path, name: str, part: str) -> Path | None:
+    """The folder of the first of a part's runs, in the order of its seeds, that is trained and measured."""
+    experiment = find(name)
+    kept = f"measured-{experiment.parts[part].measure}.json"
+    folders = (Path(runs) / name / f"{part}-{seed}" for seed in experiment.seeds)
+    return next((folder for folder in folders if (folder / kept).is_file()), None)
+
+
 def _check(name: str, runs: dict[Path, Config]) -> None:
     """Raises an InputError where a folder holds a run of another config, or where data is not there."""
     for folder, config in runs.items():

@@ -1,0 +1,79 @@
+"""The figures of Makhzani et al. 2015, drawn anew from the finished runs of the experiments."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfaae import data as sources
+from tfaae import figures, likelihood, metrics, records, reproduce, train
+from tfaae.data import Data
+from tfaae.models import LatentModel
+
+NEAREST = "nearest"  # the one picture that is not among a model's own
+
+
+class PaperFigure(NamedTuple):
+    """What a figure is drawn from."""
+
+    experiment: str
+    part: str
+    picture: str  # of those that `figures.of_model` draws, or NEAREST
+
+
+def write(runs: str | Path) -> tuple[list[Path], list[str]]:
+    """Draws every figure whose run is finished, from the first such seed, to `docs/figures`.
+
+    Args:
+        runs: folder of the runs that `tfaae reproduce` keeps.
+    Returns:
+        The files written, and the experiments that have to run before the rest can be drawn.
+    """
+    folder = records.folder().parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    written, missing = [], {}
+    for name, (experiment, part, picture) in FIGURES.items():
+        run = reproduce.finished(runs, experiment, part)
+        if run is None:
+            missing[experiment] = True
+            continue
+        _, config, model = train.load(run)
+        path = folder / f"figure_{name}.png"
+        path.write_bytes(figures.to_png(_draw(model, sources.load(config.data, config.seed), picture)))
+        written.append(path)
+    return written, list(missing)
+
+
+def _draw(model: LatentModel, data: Data, picture: str) -> Figure:
+    if picture == NEAREST:
+        samples = np.asarray(model.sample(90, seed=0))
+        found = likelihood.nearest(samples[8::9], data.train.images)
+        return figures.with_nearest(samples, data.train.images[found])
+    with model.seeds.kept():
+        codes = metrics.batched(model.encode_sample, data.test.images)
+    return figures.of_model(model, data.test.images, data.test.labels, data.classes, codes=codes)[picture]
+
+
+FIGURES = {
+    "2a_aae_normal": PaperFigure("aae-mnist-priors", "normal", "codes"),
+    "2b_aae_mixture": PaperFigure("aae-mnist-priors", "mixture", "codes"),
+    "2c_vae_normal": PaperFigure("aae-mnist-priors", "normal_vae", "codes"),
+    "2d_vae_mixture": PaperFigure("aae-mnist-priors", "mixture_vae", "codes"),
+    "2e_percentiles": PaperFigure("aae-mnist-priors", "normal", "manifold_percentiles"),
+    "4a_mixture_all_labels": PaperFigure("aae-label-reg-all", "mixture", "codes"),
+    "4a_mixture_10k_labels": PaperFigure("aae-label-reg-10k", "mixture", "codes"),
+    "4b_component_0": PaperFigure("aae-label-reg-10k", "mixture", "manifold_component_0"),
+    "4b_component_1": PaperFigure("aae-label-reg-10k", "mixture", "manifold_component_1"),
+    "4b_component_2": PaperFigure("aae-label-reg-10k", "mixture", "manifold_component_2"),
+    "4c_roll_all_labels": PaperFigure("aae-label-reg-all", "swiss_roll", "codes"),
+    "4c_roll_10k_labels": PaperFigure("aae-label-reg-10k", "swiss_roll", "codes"),
+    "4d_along_the_roll": PaperFigure("aae-label-reg-10k", "swiss_roll", "manifold_walk_along_the_roll"),
+    "5_samples": PaperFigure("aae-parzen-mnist", "short", NEAREST),
+    "7_style_by_content": PaperFigure("aae-supervised", "only", "style_by_content"),
+    "9_clusters": PaperFigure("aae-cluster-16", "short", "clusters"),
+    "11a_1000_labels": PaperFigure("aae-dimred-2d-1000", "short", "codes"),
+    "11b_100_labels": PaperFigure("aae-dimred-2d-100", "short", "codes"),
+    "11c_no_label": PaperFigure("aae-dimred-2d-unsup", "short", "codes"),
+    "11d_ten_dimensions": PaperFigure("aae-dimred-10d-100", "short", "codes_on_circle"),
+}
