@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -22,18 +24,44 @@ PARTS = [(name, label) for name, experiment in EXPERIMENTS.items() for label in 
 STORED = sorted(path.stem for path in records.folder().glob("*.json"))
 
 
-@pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """An experiment of seconds; its records and documents go to a folder of their own."""
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY_RUN))
-    part = Part(str(tmp_path / "tiny.yaml"), {"error": "reconstruction_error", "distance": "mmd_to_prior"})
+def tiny_experiment(folder: Path) -> Experiment:
+    """An experiment of seconds, its config in the folder."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY_RUN))
+    part = Part(str(folder / "tiny.yaml"), {"error": "reconstruction_error", "distance": "mmd_to_prior"})
     reference = {"error": Reference(mean=3.0, std=0.5, source="a paper, table 1")}
     goals = (Goal("error", True, 1e9), Goal("distance", True, -1e9))
-    tiny = Experiment("a tiny thing", {"only": part}, goals, reference, seeds=(0, 1))
-    monkeypatch.setitem(EXPERIMENTS, "tiny", tiny)
-    monkeypatch.setattr(records, "folder", lambda: tmp_path / "docs" / "results")
-    monkeypatch.setattr(records, "commit", lambda: "abc")
+    return Experiment("a tiny thing", {"only": part}, goals, reference, seeds=(0, 1))
+
+
+def redirect(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The tiny experiment is known; records and documents go to the folder."""
+    patch.setitem(EXPERIMENTS, "tiny", tiny_experiment(folder))
+    patch.setattr(records, "folder", lambda: folder / "docs" / "results")
+    patch.setattr(records, "commit", lambda: "abc")
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A folder for the tiny experiment, with nothing trained."""
+    redirect(monkeypatch, tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """A folder where the tiny experiment was reproduced. Tests only read it."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        redirect(patch, folder)
+        reproduce.reproduce("tiny", runs=folder / "runs")
+    return folder
+
+
+@pytest.fixture
+def trained(tiny, trained_once):
+    """As `tiny`, with its finished runs and record."""
+    shutil.copytree(trained_once, tiny, dirs_exist_ok=True)
+    return tiny
 
 
 def test_deviation_is_over_runs():
@@ -76,20 +104,17 @@ def test_the_document_is_written_from_the_records():
     assert document.read_text(encoding="utf-8") == results.render(), "run tfaae reproduce --render"
 
 
-def test_reproduce_from_end_to_end(tiny, monkeypatch):
-    record, path = reproduce.reproduce("tiny", runs=tiny / "runs")
-    assert records.read("tiny") == record
-    assert path == tiny / "docs" / "results" / "tiny.json"
+def test_reproduce_from_end_to_end(trained, monkeypatch):
+    record = records.read("tiny")
     assert record.seeds == [0, 1]
     assert len(set(record.metrics["error"].runs)) == 2, "another seed is another run"
     assert record.seconds > 0
     assert record.command == "tfaae reproduce tiny"
 
-    trained = []
-    monkeypatch.setattr(train, "run", lambda *args, **kwargs: trained.append(args))
-    again, _ = reproduce.reproduce("tiny", runs=tiny / "runs")
-    assert not trained, "what is finished is not trained again"
-    assert again.metrics == record.metrics
+    monkeypatch.setattr(train, "run", lambda *_, **__: pytest.fail("what is finished is not trained again"))
+    again, path = reproduce.reproduce("tiny", runs=trained / "runs")
+    assert path == trained / "docs" / "results" / "tiny.json"
+    assert again == record
 
     shown = CliRunner().invoke(main, ["reproduce", "tiny", "--show"]).output
     assert "3.00 ± 0.50" in shown
@@ -101,13 +126,12 @@ def test_reproduce_from_end_to_end(tiny, monkeypatch):
     assert "**not reached**" in next(line for line in document.splitlines() if "`distance`" in line)
 
 
-def test_an_interrupted_experiment_goes_on(tiny, monkeypatch):
+def test_an_interrupted_experiment_goes_on(tiny, trained_once, monkeypatch):
     real = train.run
+    shutil.copytree(trained_once / "runs/tiny/only-0", tiny / "runs/tiny/only-0")
 
-    def stopped(resolved, folder, **kwargs):
-        if resolved.seed == 1:
-            raise KeyboardInterrupt
-        return real(resolved, folder, **kwargs)
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -132,18 +156,17 @@ def test_figures_are_of_parts_that_exist(name):
     assert FIGURES[name].part in EXPERIMENTS[FIGURES[name].experiment].parts
 
 
-def test_figures_are_drawn_from_finished_runs(tiny, monkeypatch):
+def test_figures_are_drawn_from_finished_runs(trained, monkeypatch):
     pictures = {
         "1_codes": PaperFigure("tiny", "only", "codes"),
         "2_samples": PaperFigure("tiny", "only", paper_figures.NEAREST),
         "3_later": PaperFigure("aae-semi-100", "best", "clusters"),
     }
     monkeypatch.setattr(paper_figures, "FIGURES", pictures)
-    reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[1])
-    drawn = CliRunner().invoke(main, ["reproduce", "--figures", "--runs", str(tiny / "runs")])
+    drawn = CliRunner().invoke(main, ["reproduce", "--figures", "--runs", str(trained / "runs")])
     assert drawn.exit_code == 0, drawn.output
     assert "has no finished run of aae-semi-100; `tfaae reproduce aae-semi-100` makes it" in drawn.stderr
-    found = sorted((tiny / "docs" / "figures").iterdir())
+    found = sorted((trained / "docs" / "figures").iterdir())
     assert [path.name for path in found] == ["figure_1_codes.png", "figure_2_samples.png"]
     assert all(np.ptp(matplotlib.image.imread(path)) > 0.5 for path in found)
 
@@ -153,19 +176,20 @@ def test_absent_data_is_named(tiny):
         reproduce.reproduce("tiny", runs=tiny, overrides=["data.name=mnist", f"data.data_dir={tiny}"])
 
 
-def test_numbers_of_a_changed_run_are_never_those_of_the_experiment(tiny):
-    reproduce.reproduce("tiny", runs=tiny / "runs", overrides=["model.dropout=0.5", "train.epochs=1"])
+def test_numbers_of_a_changed_run_are_never_those_of_the_experiment(trained):
+    before = records.read("tiny")
     with pytest.raises(InputError, match="tiny/only-0 holds a run of another config; choose another --runs"):
-        reproduce.reproduce("tiny", runs=tiny / "runs")
-    assert not (tiny / "docs").exists()
+        reproduce.reproduce("tiny", runs=trained / "runs", overrides=["model.dropout=0.5"])
+    assert records.read("tiny") == before
 
 
-def test_fewer_seeds_replace_no_fuller_record(tiny):
-    full, path = reproduce.reproduce("tiny", runs=tiny / "runs")
-    _, beside = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[1])
-    assert beside == tiny / "runs" / "tiny" / "record.json"
+def test_fewer_seeds_replace_no_fuller_record(trained):
+    full = records.read("tiny")
+    _, beside = reproduce.reproduce("tiny", runs=trained / "runs", seeds=[1])
+    assert beside == trained / "runs" / "tiny" / "record.json"
     assert records.read("tiny") == full
-    assert reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[1, 0])[1] == path
+    stored = trained / "docs" / "results" / "tiny.json"
+    assert reproduce.reproduce("tiny", runs=trained / "runs", seeds=[1, 0])[1] == stored
 
 
 def test_a_part_that_cannot_run_is_told_before_any_is_trained(tiny, monkeypatch):
@@ -197,14 +221,16 @@ def test_ctrl_c_within_an_epoch_can_be_resumed(tiny, monkeypatch):
     assert train.last_epoch(train.Run(tiny / "runs" / "tiny" / "only-0")) == 2
 
 
-def test_parts_that_take_days_run_and_show_only_where_they_are_asked_for(tiny):
-    tiny_part = EXPERIMENTS["tiny"].parts["only"]
-    long = tiny_part._replace(metrics={"error_long": "reconstruction_error"}, takes_days=True)
-    EXPERIMENTS["tiny"] = EXPERIMENTS["tiny"]._replace(parts={"only": tiny_part, "long": long})
-    record, _ = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[0])
+def test_parts_that_take_days_run_and_show_only_where_they_are_asked_for(trained, monkeypatch):
+    part = EXPERIMENTS["tiny"].parts["only"]
+    long = part._replace(metrics={"error_long": "reconstruction_error"}, takes_days=True)
+    monkeypatch.setitem(EXPERIMENTS, "tiny", EXPERIMENTS["tiny"]._replace(parts={"only": part, "long": long}))
+    record, _ = reproduce.reproduce("tiny", runs=trained / "runs")
     assert set(record.metrics) == {"error", "distance"}
     assert "error_long" not in results.render()
-    record, _ = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[0], parts=["only", "long"])
+    for seed in (0, 1):
+        shutil.copytree(trained / f"runs/tiny/only-{seed}", trained / f"runs/tiny/long-{seed}")
+    record, _ = reproduce.reproduce("tiny", runs=trained / "runs", parts=["only", "long"])
     assert set(record.metrics) == {"error", "distance", "error_long"}
     assert "`error_long`" in results.render()
 
