@@ -42,7 +42,7 @@ def test_from_data_to_export(name, overrides, measured, svhn, tmp_path):
     sampled = np.asarray(model.sample(None if model.conditional else 10, labels=labels, seed=0))
     assert sampled.shape == (10, 32, 32, 3)
     assert 0 <= sampled.min() <= sampled.max() <= 1
-    assert (files.figures / ("samples.png" if "semi" in name else "style_by_content.png")).is_file()
+    assert (files.figures / ("clusters.png" if "semi" in name else "style_by_content.png")).is_file()
     card = evaluate.card(resolved, "svhn_cropped", model, {})
     version, differences = export.save(model, tmp_path / "saved", found.test.images[:8], card=card)
     assert (version / "encoder.tflite").is_file()

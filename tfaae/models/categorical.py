@@ -76,6 +76,11 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
         """What the decoder reads, `[n, code_dim]`, of category and style `[n, k + d]`."""
         return pair
 
+    def heads(self) -> tf.Tensor:
+        """`[k, code_dim]`: each category's code at style 0 (figure 9's first column, once decoded)."""
+        k = self.pairs.categories
+        return tf.concat([tf.eye(k), tf.zeros([k, self.latent_dim])], axis=-1)
+
     # === Losses ===
 
     def adversaries(self) -> tuple[Phase, Phase]:
@@ -187,10 +192,6 @@ class ClusteringAAE(TwoCodes):
 
     def phases(self):
         return (Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")), *self.adversaries())
-
-    def heads(self) -> tf.Tensor:
-        """`[k, code_dim]`: each cluster's code at style 0 (figure 9's first column, once decoded)."""
-        return tf.concat([tf.eye(self.clusters), tf.zeros([self.clusters, self.latent_dim])], axis=-1)
 
 
 @register
