@@ -47,6 +47,11 @@ def test_labels_that_do_not_fit(name, labels, says):
         compiled(name).fit(images_of(8), labels, batch_size=4, verbose=0)
 
 
+def test_labels_in_tensors_are_checked_too():
+    with pytest.raises(InputError, match=r"made for labels 0 to 2 .*, got 7 to 7"):
+        compiled("supervised-averaged").fit(tf.constant(images_of(8)), tf.fill([8], 7), batch_size=4, verbose=0)
+
+
 def test_as_many_labels_as_images():
     with pytest.raises(ValueError, match=r"(?s)8.*7"):
         compiled("semi-supervised-paper").fit(images_of(8), np.zeros(7, np.int32), batch_size=4, verbose=0)

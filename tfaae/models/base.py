@@ -199,7 +199,7 @@ class LatentModel(keras.Model, abc.ABC):
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.fit`; `y` are labels, -1 = unknown, which a `conditional` model does not take."""
-        if isinstance(x, np.ndarray) and (y is not None or self.conditional):
+        if isinstance(x, np.ndarray | tf.Tensor) and (y is not None or self.conditional):
             labels = np.full(len(x), -1) if y is None else np.asarray(y)
             if len(labels) != len(x):
                 raise InputError(f"expected one label an image, got {len(x)} images and {len(labels)} labels")
