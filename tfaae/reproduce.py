@@ -14,7 +14,7 @@ import numpy as np
 from tfaae import config as configs
 from tfaae import data as sources
 from tfaae import evaluate, likelihood, records, train
-from tfaae.config import Config
+from tfaae.config import Config, Section
 from tfaae.data import Data
 from tfaae.errors import InputError
 from tfaae.experiments import SELECTED_ON, Experiment, Part, find
@@ -59,7 +59,6 @@ def reproduce(
     folder = Path(runs) / name
     found: dict[str, list[float]] = {}
     resolved: dict[str, Any] = {}
-    seconds = 0.0
     planned = [
         (label, part, configs.load(configs.find(part.config), [*part.overrides, *overrides, f"seed={seed}"]))
         for label, part in chosen.items()
@@ -68,14 +67,14 @@ def reproduce(
     _check(name, {folder / f"{label}-{config.seed}": config for label, _, config in planned})
     for label, part, config in planned:
         resolved.setdefault(label, config.model_dump(mode="json", exclude={"seed"}))
-        values, spent = _run(part, config, folder / f"{label}-{config.seed}")
-        seconds += spent
+        values = _run(part, config, folder / f"{label}-{config.seed}")
         for metric, key in part.metrics.items():
             if not math.isfinite(values[key]):
                 raise InputError(f"{name}: {key} of {label}-{config.seed} is {values[key]}; there is no record of that")
             found.setdefault(metric, []).append(values[key])
     command = _command(name, experiment, seeds, parts, overrides)
-    record = _record(name, experiment, command, resolved, found, seeds, seconds)
+    notes = [Note.of(folder / f"{label}-{config.seed}") for label, _, config in planned]
+    record = _record(name, experiment, command, resolved, found, seeds, [note for note in notes if note])
     if not overrides and _replaces(record):
         return record, records.write(record)
     path = folder / "record.json"
@@ -119,34 +118,50 @@ def _replaces(record: Record) -> bool:
     return set(stored.seeds) <= set(record.seeds) and stored.metrics.keys() <= record.metrics.keys()
 
 
-def _run(part: Part, config: Config, folder: Path) -> tuple[dict[str, float], float]:
-    """One run's numbers and its seconds, from its folder where it is finished."""
+def _run(part: Part, config: Config, folder: Path) -> dict[str, float]:
+    """One run's numbers, from its folder where it is finished."""
     kept = folder / f"measured-{part.measure}.json"
     if kept.is_file():
-        return json.loads(kept.read_text(encoding="utf-8")), _seconds(folder)
+        return json.loads(kept.read_text(encoding="utf-8"))
     data = sources.load(config.data, config.seed)
-    with _timed(folder):
+    with _noted(folder):
         train.run(config, folder, resume=True)  # trains nothing where the run is finished
         values = MEASURES[part.measure](train.load(folder)[2], data)
     kept.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return values, _seconds(folder)
+    return values
+
+
+class Note(Section):
+    """What a record tells of how a run was trained."""
+
+    machine: str
+    commit: str
+    seconds: float = 0.0  # training and measuring
+
+    @classmethod
+    def here(cls) -> "Note":
+        return cls(machine=records.machine(), commit=records.commit())
+
+    @classmethod
+    def of(cls, folder: Path) -> "Note | None":
+        path = folder / "trained.json"
+        return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def keep(self, folder: Path) -> None:
+        (folder / "trained.json").write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _timed(folder: Path) -> Iterator[None]:
-    """Adds the seconds inside to the folder's count, which outlives an interruption."""
+def _noted(folder: Path) -> Iterator[None]:
+    """Notes where a run began, and adds the seconds inside, which outlives an interruption."""
+    note = Note.of(folder) or Note.here()
     started = time.monotonic()
     try:
         yield
     finally:
-        spent = _seconds(folder) + time.monotonic() - started
         if folder.is_dir():
-            (folder / "seconds.json").write_text(json.dumps(spent), encoding="utf-8")
-
-
-def _seconds(folder: Path) -> float:
-    path = folder / "seconds.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0.0
+            spent = note.seconds + time.monotonic() - started
+            note.model_copy(update={"seconds": spent}).keep(folder)
 
 
 def _command(name: str, experiment: Experiment, seeds: Sequence[int], parts: Sequence[str], overrides) -> str:
@@ -165,15 +180,15 @@ def _record(
     resolved: dict[str, Any],
     found: dict[str, list[float]],
     seeds: Sequence[int],
-    seconds: float,
+    notes: Sequence[Note],
 ) -> Record:
     return Record(
         experiment=name,
         command=command,
-        commit=records.commit(),
-        machine=records.machine(),
+        commit=", ".join(dict.fromkeys(note.commit for note in notes)),
+        machine="; ".join(dict.fromkeys(note.machine for note in notes)),
         versions=records.versions(),
-        seconds=round(seconds, 1),
+        seconds=round(sum(note.seconds for note in notes), 1),
         seeds=list(seeds),
         selected_on=SELECTED_ON,
         config=resolved,

@@ -188,10 +188,12 @@ class LatentModel(keras.Model, abc.ABC):
         with tf.control_dependencies(list(batch)):
             for phase in self.phases():
                 weights = self.weights_of(phase)
+                values = [weight.value for weight in weights]  # tensors, where a StatelessScope stands in for them
                 with tf.GradientTape() as tape:
+                    tape.watch(values)
                     terms = self.loss_terms(phase, batch, training=True)
                     total = tf.add_n(list(terms.values()))
-                self.optimizers[phase.name].apply(tape.gradient(total, weights), weights)
+                self.optimizers[phase.name].apply(tape.gradient(total, values), weights)
             self.steps.assign_add(1)
             if self.averages is not None:
                 self.averages.move(self.ema, self.steps)
