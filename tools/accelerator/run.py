@@ -2,7 +2,7 @@
 
     python run.py FOLDER OUT --seconds 200
 
-First two epochs tell how many fit into the seconds; training then starts anew, with schedules as long as that. Leaves
+A few epochs tell how many fit into the seconds; training then starts anew, with schedules as long as that. Leaves
 in OUT: weights.npz (float16, `[runs, ...]` each), and run.json with the metrics of every epoch.
 """
 
@@ -68,10 +68,10 @@ def train(program, call, state, epochs, seconds=float("inf"), report=None):
             state[at] = outputs[int(out)]
         rows.append([np.asarray(outputs[i]).tolist() for i in range(len(program["names"]))])
         if report and (epoch + 1) % report == 0:
-            means = " ".join(f"{name} {np.mean(row):.4g}" for name, row in zip(program["names"], rows[-1]))
+            means = " ".join(f"{name} {np.mean(row):.4g}" for name, row in zip(program["names"], rows[-1], strict=True))
             print(f"epoch {epoch + 1}/{epochs} {time.time() - began:.0f} s {means}", flush=True)
         if not np.isfinite(np.asarray(rows[-1])).all():
-            raise SystemExit(f"not finite in epoch {epoch}: {dict(zip(program['names'], rows[-1]))}")
+            raise SystemExit(f"not finite in epoch {epoch}: {dict(zip(program['names'], rows[-1], strict=True))}")
     return rows
 
 
@@ -93,10 +93,10 @@ def main():
     with open(given.folder.parent / "lock", "w") as lock:  # one program at a time; the next one compiles meanwhile
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = [jax.device_put(array) for array in first_values(program, given.folder, 100)]
-        train(program, call, state, 1)
+        train(program, call, state, 2)
         began = time.time()
-        train(program, call, state, 1)
-        each = time.time() - began
+        train(program, call, state, 2)
+        each = (time.time() - began) / 2
         seconds = min(given.seconds, given.until - time.time() - 5)
         epochs = int(seconds / each) // given.multiple * given.multiple
         epochs = min(given.most, epochs)
@@ -110,7 +110,13 @@ def main():
     at = {stacked: captured for captured, stacked in enumerate(program["stacked"]) if stacked is not None}
     kept = {str(stacked): np.asarray(state[at[stacked]]).astype(np.float16) for stacked in program["keep"]}
     np.savez(given.out / "weights.npz", **kept)
-    found = {"members": program["members"], "overrides": program["overrides"], "epochs": epochs, "seconds": seconds, "steps": program["steps"]}
+    found = {
+        "members": program["members"],
+        "overrides": program["overrides"],
+        "epochs": epochs,
+        "seconds": seconds,
+        "steps": program["steps"],
+    }
     found |= {"device": device, "jax": jax.__version__, "names": program["names"], "metrics": rows}
     (given.out / "run.json").write_text(json.dumps(found))
     print(f"{given.folder.name}: done, {seconds:.0f} s", flush=True)

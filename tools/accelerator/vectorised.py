@@ -1,4 +1,4 @@
-"""What lets `train_step` run for several models at once: optimizers without side effects, draws for all runs at once."""
+"""What lets `train_step` run for several models at once: optimizers without side effects, one draw for all runs."""
 
 import re
 
