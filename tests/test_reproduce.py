@@ -260,3 +260,20 @@ def test_list_names_every_experiment():
 def test_only_the_asked_experiment_is_known():
     with pytest.raises(InputError, match="choices: aae-cluster-16"):
         experiments.find("nothing")
+
+
+def test_a_record_tells_where_its_runs_were_trained(trained):
+    reproduce.Note(machine="a faster one", commit="def", seconds=7.0).keep(trained / "runs/tiny/only-0")
+    (trained / "runs/tiny/only-1/trained.json").unlink()
+    record, _ = reproduce.reproduce("tiny", runs=trained / "runs")
+    assert (record.machine, record.commit, record.seconds) == ("a faster one", "def", 7.0)
+
+
+def test_seconds_of_an_interrupted_run_add_up(trained):
+    folder = trained / "runs/tiny/only-0"
+    before = reproduce.Note(machine="here", commit="abc", seconds=100.0)
+    before.keep(folder)
+    (folder / "measured-evaluate.json").unlink()
+    record, _ = reproduce.reproduce("tiny", runs=trained / "runs", seeds=[0])
+    assert record.seconds > 100
+    assert record.machine == "here"
