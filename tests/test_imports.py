@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export"},
     {"config", "losses", "naming", "networks"},
-    {"optimizers", "posteriors", "priors", "data"},
-    {"models.base"},
+    {"optimizers", "posteriors", "priors", "data", "targets"},
+    {"models.base", "reference"},
     {"models.adversarial", "models.vae"},
     {"models.aae", "models.categorical"},
     {"models"},
@@ -30,6 +30,8 @@ ONLY = {
     "metrics": {"errors"},
     "figures": {"errors"},
     "likelihood": {"errors"},
+    "targets": {"errors", "naming", "seeds"},
+    "reference": {"errors", "seeds", "targets"},
     "callbacks": {"errors", "figures", "metrics"},
     "export": {"errors", "check_export"},
 }
