@@ -2,7 +2,7 @@
 
 The posterior of a statistical model is one: p(z | y) is p(z, y) up to the evidence p(y), which only exact or simulated
 references know (`tfaae.reference`). The named ones are those of the experiments of Mescheder, Nowozin and Geiger 2017,
-"Adversarial variational Bayes" (arXiv 1701.04722): Eight Schools (section 6.1.2) and the toys of their code.
+"Adversarial variational Bayes" (arXiv 1701.04722): Eight Schools (their figures 3 and 5) and the toys of their code.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -93,11 +93,11 @@ def from_joint(joint: tfd.Distribution, name: str = "joint", **observed: Any) ->
 
 
 def eight_schools() -> Target:
-    """Eight Schools, non-centred: mu, tau, eta_j ~ N(0, 1), y_j ~ N(mu + tau eta_j, sigma_j^2) (their section 6.1.2).
+    """Eight Schools, non-centred: mu, tau, eta_j ~ N(0, 1), y_j ~ N(mu + tau eta_j, sigma_j^2).
 
     tau has no sign: (tau, eta) and (-tau, -eta) are as probable, so the posterior has two modes. The data are those of
     their code, which are not the classic ones: with those over 10 the posterior of tau has a single mode. The evidence
-    is by quadrature (`tfaae.reference.school_grid`).
+    is by quadrature (`tfaae.reference.exact_grid`).
     """
 
     def model():
