@@ -19,7 +19,7 @@ from tfaae.seeds import fixed
 from tfaae.targets import SCHOOL_EFFECTS, SCHOOL_ERRORS, Target
 
 _Y, _SIGMA = SCHOOL_EFFECTS.astype(np.float64), SCHOOL_ERRORS.astype(np.float64)
-_RANGES = ((-2.0, 4.0), (-6.0, 6.0))  # of mu and tau: all but 1e-7 of the posterior
+_RANGES = ((-2.0, 4.0), (-6.0, 6.0))  # of mu and tau: all but 2e-7 of the posterior
 _CELLS, _BINS = 600, 60  # along each axis of the grid, and of a histogram of it: 0.1 of mu by 0.2 of tau
 
 
@@ -125,7 +125,7 @@ def knn_kl(q_samples: np.ndarray, p_samples: np.ndarray, k: int = 3) -> float:
 
     KL = d / n sum_i log(nu_i / rho_i) + log(m / (n - 1)): rho_i from sample i of q to its k-th neighbour among the
     others of q, nu_i to its k-th among those of p. Consistent, but biased low in 10 dimensions: on Eight Schools, with
-    10,000 against 20,000 samples, 1.29 for 1.58, 1.04 for 1.18 and -0.09 for 0.
+    10,000 against 20,000 samples, 1.29 for 1.58, 1.04 for 1.18, 0.65 for log 2 (one mode of two) and -0.09 for 0.
 
     Args:
         q_samples: `[n, d]`, no two the same (a Markov chain's are where it rejected).
@@ -146,7 +146,8 @@ def marginal_kl(q_samples: np.ndarray) -> float:
     """KL in nats of q's (mu, tau) marginal from Eight Schools' exact one: a lower bound of KL(q, p).
 
     From a histogram of bins 0.1 by 0.2, outliers counted in the outermost. Its two biases: bins lower the KL of what is
-    narrower than they are, and counting n samples raises it by about (full bins - 1) / 2n, which is taken off again.
+    narrower than they are, and counting n samples raises it by about (full bins - 1) / 2n. That is taken off again, but
+    falls short where most bins hold few: exact samples get 0.15 of 500, 0.01 of 10,000 and 0.001 of 100,000.
 
     Args:
         q_samples: `[n, 10]`, ordered as the target's coordinates.
