@@ -8,7 +8,10 @@ import pytest
 
 from tfaae.models import (
     AAE,
+    AVB,
+    IWAE,
     VAE,
+    AdaptiveAVB,
     ClusteringAAE,
     DimensionReductionAAE,
     LatentModel,
@@ -100,11 +103,46 @@ CASES = {
     ),
     "reduction-fixed-heads": Case(DimensionReductionAAE, (8, 8, 1), 4, MLP | {"clusters": 4, "fixed_heads": 10.0}),
     "vae": Case(VAE, (8, 8, 1), 4, {"units": [16], "prior": {"name": "Normal", "dim": 4}}),
+    "iwae": Case(IWAE, (8, 8, 1), 4, {"units": [16], "activation": "tanh", "samples": 3}),
+    "avb-residual": Case(
+        AVB,
+        (8, 8, 1),
+        2,
+        {"units": [16], "noise_dim": 3, "adversary": "residual", "discriminator_units": [16, 16], "adversary_steps": 2}
+        | {"prior": "GaussianMixture"},
+    ),
+    "avb-adaptive": Case(
+        AdaptiveAVB,
+        (8, 8, 1),
+        3,
+        {"units": [16], "activation": "softplus", "noise_dim": 3, "bases": 2, "moment_draws": 16, "ema": 0.9}
+        | {"discriminator_units": [16], "head": 8, "order": "simultaneous", "warm_up_steps": 4},
+    ),
+    "avb-adaptive-conv1": Case(
+        AdaptiveAVB,
+        (8, 8, 1),
+        3,
+        {"arch": "conv1", "noise_dim": 3, "bases": 2, "moment_draws": 0, "discriminator_units": [8], "head": 8},
+    ),
+    "avb-adaptive-implicit": Case(
+        AdaptiveAVB,
+        (8, 8, 1),
+        2,
+        {"posterior": "implicit", "units": [16], "noise_dim": 3, "discriminator_units": [16], "head": 8},
+    ),
     "vae-conv-mixture": Case(VAE, (10, 10, 1), 2, CONV | {"prior": "GaussianMixture", "likelihood": "squared"}),
 }
 
 # a second row of a model that a quick one covers too
-SLOW = {"aae-labels-wgan", "vae-conv-mixture", "semi-supervised-paper", "clustering-conv-rgb", "reduction-fixed-heads"}
+SLOW = {
+    "aae-labels-wgan",
+    "avb-adaptive-conv1",
+    "avb-adaptive-implicit",
+    "vae-conv-mixture",
+    "semi-supervised-paper",
+    "clustering-conv-rgb",
+    "reduction-fixed-heads",
+}
 
 
 def marks(name: str) -> list:

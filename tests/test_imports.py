@@ -11,11 +11,13 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export"},
-    {"config", "losses", "naming", "networks"},
-    {"optimizers", "posteriors", "priors", "data", "targets"},
-    {"models.base", "reference"},
-    {"models.adversarial", "models.vae"},
-    {"models.aae", "models.categorical"},
+    {"config", "conv_families", "losses", "naming"},
+    {"networks"},
+    {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets"},
+    {"models.phased", "reference"},
+    {"models.base"},
+    {"models.adversarial", "models.explicit"},
+    {"models.aae", "models.avb", "models.categorical", "models.vae"},
     {"models"},
     {"metrics", "figures", "likelihood"},  # these use the verbs of whatever they are given: no model, no prior
     {"callbacks", "export"},

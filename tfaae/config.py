@@ -39,13 +39,14 @@ class Section(pydantic.BaseModel):
 class DataConfig(Section):
     """Where images come from, and how they are split."""
 
-    name: str  # digits, npz, folder, or any name that tensorflow-datasets knows
+    name: str  # digits, npz, folder, four_points, or any name that tensorflow-datasets knows
     batch: Count = 100
     labelled: Count | None = None  # training images that keep their label: a balanced draw by the run's seed
     labelled_batch: Count | None = None  # labelled images that come beside each batch, in cycles; None: only within it
     validation: Annotated[int, pydantic.Field(ge=0)] = 0  # images held out from the training set
     test: Count | None = None  # images held out where the source has no test set; None: a sixth
     data_dir: str | None = None  # prepared tensorflow-datasets; None: TFDS_DATA_DIR, then its own default
+    binarise: bool = False  # pixels are probabilities: drawn anew in every epoch, once and for all in held-out images
     download: bool = False  # let tensorflow-datasets use the network
     path: str | None = None  # the .npz file, or the folder of images
     size: Count | None = None  # height and width to resize to; None keeps the source's

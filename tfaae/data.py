@@ -19,6 +19,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_CLASSES = 100_000  # a label above is no class number
 DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a half minutes of silence when offline
 LABELLED_STREAM = 2**30  # a bit of the seed: the labelled images have an order of their own
+BINARY_STREAM = 2**29  # another bit: binary pixels
+BINARY_SEED = (
+    777  # of held-out images: every model is measured on the same ones (as in Tomczak and Welling 2018's code)
+)
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
 
 
@@ -91,7 +95,15 @@ def load(config: DataConfig, seed: int = 0) -> Data:
         train = Split(train.images, _keep_labels(train.labels, config.labelled, len(source.classes), seed))
     if config.labelled_batch and not (train.labels >= 0).any():
         raise InputError(f"data.labelled_batch: {config.name} has no labels; leave it out")
+    if config.binarise:
+        validation, test = (binarised(split) for split in (validation, test))
     return Data(train, validation, test, source.classes)
+
+
+def binarised(split: Split) -> Split:
+    """Each pixel drawn once as 1 with its own value as the probability; always the same draw."""
+    uniform = np.random.default_rng(BINARY_SEED).random(split.images.shape, dtype=np.float32)
+    return Split((uniform < split.images).astype(np.float32), split.labels)
 
 
 def _keep_labels(labels: np.ndarray, count: int, classes: int, seed: int) -> np.ndarray:
@@ -136,9 +148,16 @@ def check(split: Split, classes: int = 0) -> None:
 
 
 def batches(
-    split: Split, batch: int, *, seed: int, epochs: int, first_epoch: int = 0, labelled_batch: int | None = None
+    split: Split,
+    batch: int,
+    *,
+    seed: int,
+    epochs: int,
+    first_epoch: int = 0,
+    labelled_batch: int | None = None,
+    binarise: bool = False,
 ) -> tf.data.Dataset:
-    """(images, labels) for training; (seed, epoch) alone decides the order, so that resuming needs nothing saved.
+    """(images, labels) for training; (seed, epoch) alone decides order and draws, so that resuming needs nothing saved.
 
     Every batch is full: what is left of an epoch's order is dropped, other images each time.
 
@@ -147,6 +166,7 @@ def batches(
         epochs: of the whole run; batches begin with `first_epoch`.
         labelled_batch: where it is given, batches are ((images, labelled images), (labels, their labels)); the
             labelled images of the split come in cycles, each cycle in its own order.
+        binarise: pixels are drawn, 1 with their own value as the probability, anew in every epoch.
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)  # as numpy, the map would be 100 times slower
     steps = len(split) // batch
@@ -166,12 +186,20 @@ def batches(
         )
         return tf.data.Dataset.zip(first, again.batch(labelled_batch, drop_remainder=True))
 
-    def gather(*rows):
-        pairs = [(tf.gather(images, at), tf.gather(labels, at)) for at in rows]
+    def seen(rows, step, place):
+        pixels = tf.gather(images, rows)
+        if not binarise:
+            return pixels
+        stream = tf.stack([seed ^ BINARY_STREAM ^ place, tf.cast(step, tf.int32)])
+        return tf.cast(tf.random.stateless_uniform(tf.shape(pixels), stream) < pixels, tf.float32)
+
+    def gather(step, rows):
+        places = rows if isinstance(rows, tuple) else (rows,)
+        pairs = [(seen(at, step, place), tf.gather(labels, at)) for place, at in enumerate(places)]
         return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs, strict=True))
 
     epochs_left = tf.data.Dataset.range(first_epoch, epochs, output_type=tf.int32)
-    return epochs_left.flat_map(epoch_rows).map(gather).prefetch(tf.data.AUTOTUNE)
+    return epochs_left.flat_map(epoch_rows).enumerate(first_epoch * steps).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def in_order(split: Split, batch: int) -> tf.data.Dataset:
@@ -189,6 +217,14 @@ def _digits(config: DataConfig) -> Source:
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
     return Source(Split(images, digits.target.astype(np.int32)), None, tuple(map(str, range(10))))
+
+
+def _four_points(config: DataConfig) -> Source:
+    """Four images of 2 x 2 pixels with one of them lit: what figure 6 of Mescheder et al. 2017 is drawn from."""
+    points = np.eye(4, dtype=np.float32).reshape(4, 2, 2, 1)
+    order = np.arange(512_000) % 4  # an epoch is 1,000 batches of the paper's 512
+    labels = order.astype(np.int32)
+    return Source(Split(points[order], labels), Split(points, labels[:4]), ("1", "2", "3", "4"))
 
 
 def _npz(config: DataConfig) -> Source:
@@ -349,7 +385,12 @@ def _tfds_split(builder, name: str, config: DataConfig) -> Split:
     return Split(images, labels)
 
 
-SOURCES: dict[str, Callable[[DataConfig], Source]] = {"digits": _digits, "npz": _npz, "folder": _folder}
+SOURCES: dict[str, Callable[[DataConfig], Source]] = {
+    "digits": _digits,
+    "npz": _npz,
+    "folder": _folder,
+    "four_points": _four_points,
+}
 
 
 def _existing(config: DataConfig, what: str) -> Path:

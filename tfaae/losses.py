@@ -34,11 +34,20 @@ def reconstruction(images: tf.Tensor, logits: tf.Tensor, likelihood: Likelihood)
     Returns:
         Scalar, nats per example.
     """
+    return tf.reduce_mean(tf.reduce_sum(_pixels(images, logits, likelihood), axis=[1, 2, 3]))
+
+
+def log_likelihood(images: tf.Tensor, logits: tf.Tensor, likelihood: Likelihood) -> tf.Tensor:
+    """log p(x | z) with its constants, `[..., n]` nats, for `[n, h, w, c]` images and `[..., n, h, w, c]` logits."""
+    constant = log_normaliser(likelihood, math.prod(images.shape[-3:]))
+    return -tf.reduce_sum(_pixels(images, logits, likelihood), axis=[-3, -2, -1]) - constant
+
+
+def _pixels(images: tf.Tensor, logits: tf.Tensor, likelihood: Likelihood) -> tf.Tensor:
     if likelihood == "bernoulli":
-        pixels = tf.nn.sigmoid_cross_entropy_with_logits(labels=images, logits=logits)
-    else:
-        pixels = 0.5 * tf.math.squared_difference(images, tf.sigmoid(logits))
-    return tf.reduce_mean(tf.reduce_sum(pixels, axis=[1, 2, 3]))
+        # tf.nn's own takes equal shapes alone
+        return tf.nn.softplus(logits) - images * logits
+    return 0.5 * tf.math.squared_difference(images, tf.sigmoid(logits))
 
 
 def log_normaliser(likelihood: Likelihood, pixels: int) -> float:

@@ -9,10 +9,12 @@ from typing import Literal, get_args
 
 import keras
 
+from tfaae import conv_families
 from tfaae.errors import InputError, above_zero, choose, not_negative
 from tfaae.seeds import Seeds
 
-Arch = Literal["mlp", "conv"]
+Arch = Literal["mlp", "conv", "conv1", "conv0"]
+Activation = Literal["relu", "elu", "softplus", "tanh"]
 BatchNorm = Literal["none", "hidden", "all"]
 Precision = Literal["float32", "bfloat16"]
 Shape = tuple[int, ...]
@@ -53,12 +55,14 @@ class Builder:
 
     Args:
         seeds: the model's; initial weights, noise and dropout draw from it.
-        arch: `"mlp"` (flattened images, dense layers) or `"conv"` (a convolution of stride 2 for each of `units`).
+        arch: `"mlp"` (flattened images, dense layers), `"conv"` (a convolution of stride 2 for each of `units`), or the
+            networks of adversarial variational Bayes, `"conv1"` and the large `"conv0"`, which take no `units`.
         initial_std: weights start from N(0, std^2); None means Glorot's uniform.
         dropout: share of hidden activations dropped in encoder and decoder while training, in [0, 1).
         spectral_norm: Keras's spectral normalisation on every layer of the discriminator (Miyato et al. 2018).
         batch_norm: of the encoder's hidden layers, or of all, its last one included (Makhzani et al. 2015, section 6).
         precision: of products of matrices; `"bfloat16"` keeps weights, statistics, codes and logits in float32.
+        activation: of the hidden layers of `mlp` and `conv`.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class Builder:
         spectral_norm: bool = False,
         batch_norm: BatchNorm = "none",
         precision: Precision = "float32",
+        activation: Activation = "relu",
     ):
+        choose("activation", activation, get_args(Activation))
         choose("arch", arch, get_args(Arch))
         choose("batch_norm", batch_norm, get_args(BatchNorm))
         choose("precision", precision, get_args(Precision))
@@ -79,6 +85,7 @@ class Builder:
             above_zero("networks", initial_std=initial_std)
         self.seeds, self.arch, self.initial_std = seeds, arch, initial_std
         self.dropout, self.spectral_norm, self.batch_norm = dropout, spectral_norm, batch_norm
+        self.activation = activation
         self.policy = keras.DTypePolicy("float32" if precision == "float32" else "mixed_bfloat16")
 
     def encoder(
@@ -98,31 +105,45 @@ class Builder:
                 approximator).
             input_dropout: share of the pixels dropped while training.
         """
-        check_units(units=units)
+        hidden, inputs = self._trunk(image_shape, units, input_noise, noise_dim, input_dropout)
+        codes = keras.layers.Dense(outputs, kernel_initializer=self._initializer(), name="codes")(hidden)
+        if self.batch_norm == "all":
+            codes = keras.layers.BatchNormalization()(codes)
+        return keras.Model(inputs if noise_dim else inputs[0], codes, name="encoder_network")
+
+    def _trunk(
+        self,
+        image_shape: Shape,
+        units: Sequence[int],
+        input_noise: float,
+        noise_dim: int = 0,
+        input_dropout: float = 0.0,
+    ) -> tuple:
+        """The last hidden layer `[n, f]`, and the inputs: the image, and the noise where there is any."""
         check_share(input_dropout=input_dropout)
         image = keras.Input(image_shape, name="images")
+        inputs = [image, keras.Input((noise_dim,), name="posterior_noise")] if noise_dim else [image]
+        noise = inputs[1] if noise_dim else None
         hidden = Noise(input_noise, self.seeds)(image) if input_noise else image
         hidden = Dropout(input_dropout, self.seeds)(hidden) if input_dropout else hidden
+        if self.arch == "conv1" or self.arch == "conv0":
+            return conv_families.trunk(self.arch, hidden, noise, self._layer), inputs
+        check_units(units=units)
         normalised = self.batch_norm != "none"
         if self.arch == "conv":
             hidden = self._shrink(hidden, image_shape, units, self._plain, self.dropout, normalised)
         hidden = keras.layers.Flatten()(hidden)
-        inputs: list = [image]
-        if noise_dim:
-            inputs.append(keras.Input((noise_dim,), name="posterior_noise"))
-            hidden = keras.layers.Concatenate()([hidden, inputs[1]])
+        hidden = keras.layers.Concatenate()([hidden, noise]) if noise_dim else hidden
         # a convolutional trunk is linear in the noise unless a hidden layer follows the concatenation
         widths = units if self.arch == "mlp" else [units[-1]] * bool(noise_dim)
-        hidden = self._dense(hidden, widths, self._plain, self.dropout, normalised)
-        codes = keras.layers.Dense(outputs, kernel_initializer=self._initializer(), name="codes")(hidden)
-        if self.batch_norm == "all":
-            codes = keras.layers.BatchNormalization()(codes)
-        return keras.Model(inputs if noise_dim else image, codes, name="encoder_network")
+        return self._dense(hidden, widths, self._plain, self.dropout, normalised), inputs
 
     def decoder(self, code_dim: int, image_shape: Shape, units: Sequence[int]) -> keras.Model:
         """`[n, code_dim]` -> `[n, h, w, c]` logits. `units` run from code to image."""
         code = keras.Input((code_dim,), name="codes")
-        if self.arch == "conv":
+        if self.arch == "conv1" or self.arch == "conv0":
+            pixels = conv_families.decoder(self.arch, code, image_shape, self._layer)
+        elif self.arch == "conv":
             pixels = self._grow(code, image_shape, units)
         else:
             hidden = self._dense(code, units, self._plain, self.dropout)
@@ -180,16 +201,16 @@ class Builder:
     def _activate(self, hidden, dropout: float, normalised: bool):
         if normalised:
             hidden = keras.layers.BatchNormalization(dtype=self.policy)(hidden)
-        hidden = keras.layers.ReLU(dtype=self.policy)(hidden)
+        hidden = keras.layers.Activation(self.activation, dtype=self.policy)(hidden)
         return Dropout(dropout, self.seeds)(hidden) if dropout else hidden
 
     def _grow(self, hidden, image_shape: Shape, units: Sequence[int]):
         *sizes, smallest = halvings(image_shape, units)
-        hidden = self._layer(keras.layers.Dense, smallest**2 * units[0], activation="relu")(hidden)
+        hidden = self._layer(keras.layers.Dense, smallest**2 * units[0], activation=self.activation)(hidden)
         hidden = keras.layers.Reshape((smallest, smallest, units[0]))(hidden)
         for filters, size in zip([*units[1:], image_shape[-1]], reversed(sizes), strict=True):
             last = size == sizes[0]
-            activation = None if last else "relu"
+            activation = None if last else self.activation
             hidden = self._layer(keras.layers.Conv2DTranspose, filters, 4, 2, "same", activation=activation)(hidden)
             surplus = hidden.shape[1] - size  # 1 where an odd size was halved
             if surplus:
@@ -200,8 +221,8 @@ class Builder:
 
 
 def default_units(arch: Arch) -> tuple[int, ...]:
-    """The paper's two layers of 1,000; filters of two halvings for convolutions."""
-    return (1000, 1000) if arch == "mlp" else (64, 128)
+    """The paper's two layers of 1,000; filters of two halvings for convolutions; none where the family is fixed."""
+    return {"mlp": (1000, 1000), "conv": (64, 128)}.get(arch, ())
 
 
 def check_units(**units: Sequence[int]) -> None:

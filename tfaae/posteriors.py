@@ -15,6 +15,8 @@ from tfaae.networks import Builder, Shape
 from tfaae.seeds import Seeds
 
 Name = Literal["deterministic", "gaussian", "implicit"]
+Contrast = tuple[tf.Tensor, tfd.MultivariateNormalDiag]  # codes [n, d], and r(z | x) with batch shape [n]
+VARIANCE_FLOOR = 1e-4
 
 
 class Posterior(keras.layers.Layer, abc.ABC):
@@ -63,8 +65,16 @@ class Gaussian(Posterior):
 
     def with_density(self, images, training=False) -> tuple[tf.Tensor, tfd.MultivariateNormalDiag]:
         """A draw `[n, d]`, and q(z | x) itself with batch shape `[n]`."""
-        density = tfd.MultivariateNormalDiag(*self._moments(images, training))
+        density = self.density(images, training)
         return density.sample(seed=self.seeds.stateless()), density
+
+    def density(self, images, training=False) -> tfd.MultivariateNormalDiag:
+        """q(z | x), batch shape `[n]`."""
+        return tfd.MultivariateNormalDiag(*self._moments(images, training))
+
+    def with_contrast(self, images, training=False) -> Contrast:
+        codes, density = self.with_density(images, training)
+        return codes, contrast(density.mean(), density.variance())
 
     def _moments(self, images, training):
         mean, raw = tf.split(self.network(images, training=training), 2, axis=-1)
@@ -82,8 +92,87 @@ class Implicit(Posterior):
         noise = tf.zeros((tf.shape(images)[0], self._noise_dim()))
         return self.network([images, noise], training=False)
 
+    def with_contrast(self, images, training=False, draws: int = 32) -> Contrast:
+        """A draw, and the Gaussian of the mean and variance of `draws` more for each image."""
+        again = tf.repeat(images, draws, axis=0)
+        more = tf.reshape(self.call(again, training), [tf.shape(images)[0], draws, -1])
+        return self.call(images, training), contrast(*tf.nn.moments(more, axes=[1]))
+
     def _noise_dim(self) -> int:
         return self.network.inputs[1].shape[-1]
+
+
+class Basis(Posterior):
+    """z = z_0(x) + sum_i a_i(x) v_i(noise_i): implicit, with moments in closed form (Mescheder et al. 2017, section 4).
+
+    a_i are positive and start near exp(-5): almost no noise at first. The moments of v_i, which no image changes, are
+    estimated: while training from the batch's own draws or from `draws` more, else from running averages of those.
+
+    Args:
+        network: from `Builder.basis_encoder`: z_0 and raw amplitudes.
+        basis: from `Builder.basis`: noise -> v.
+        draws: extra draws that estimate E v and Var v at every training step; 0: the batch's own.
+    """
+
+    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model, draws: int = 1024):
+        super().__init__(network, seeds)
+        self.basis, self.draws = basis, draws
+        shape = basis.output_shape[1:]
+        self.mean_v = self.add_weight(name="mean_v", shape=shape, initializer="zeros", trainable=False)
+        self.variance_v = self.add_weight(name="variance_v", shape=shape, initializer="ones", trainable=False)
+
+    def call(self, images, training=False):
+        return self._draw(images, training)[0]
+
+    def mode(self, images):
+        offset, amplitudes = self._heads(images, training=False)
+        return offset + tf.reduce_sum(amplitudes * self.mean_v.value, axis=1)
+
+    def with_contrast(self, images, training=False) -> Contrast:
+        """A draw, and N(E[z | x], Var[z | x]), no gradient through either.
+
+        E[z | x] = z_0 + sum_i a_i E[v_i] and Var[z | x] = sum_i a_i^2 Var[v_i] by coordinate, v_i being independent.
+        """
+        codes, offset, amplitudes, v = self._draw(images, training)
+        mean_v, variance_v = self._moments_of(v) if training else (self.mean_v.value, self.variance_v.value)
+        mean = offset + tf.reduce_sum(amplitudes * mean_v, axis=1)
+        return codes, contrast(mean, tf.reduce_sum(amplitudes**2 * variance_v, axis=1))
+
+    def settle(self, draws: int = 100_000) -> None:
+        """Estimates E v and Var v anew from many draws, for evaluation; the next training step goes on from there."""
+        blocks = [self._noisy(10_000) for _ in range(-(-draws // 10_000))]
+        mean, variance = tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
+        self.mean_v.assign(mean)
+        self.variance_v.assign(variance)
+
+    def _heads(self, images, training) -> tuple[tf.Tensor, tf.Tensor]:
+        both = self.network(images, training=training)
+        return both[:, 0], tf.nn.elu(both[:, 1:] - 5) + 1
+
+    def _draw(self, images, training) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        offset, amplitudes = self._heads(images, training)
+        v = self._noisy(tf.shape(images)[0])
+        return offset + tf.reduce_sum(amplitudes * v, axis=1), offset, amplitudes, v
+
+    def _noisy(self, count) -> tf.Tensor:
+        noise = keras.random.normal((count, *self.basis.input_shape[1:]), seed=self.seeds)
+        return self.basis(noise)
+
+    def _moments_of(self, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mean, variance = tf.nn.moments(self._noisy(self.draws) if self.draws else v, axes=[0])
+        self.mean_v.assign_add(0.05 * (mean - self.mean_v.value))
+        self.variance_v.assign_add(0.05 * (variance - self.variance_v.value))
+        return mean, variance
+
+
+def contrast(mean: tf.Tensor, variance: tf.Tensor) -> tfd.MultivariateNormalDiag:
+    """The auxiliary Gaussian r(z | x) of adaptive contrast: one regularised variance for whitening and density alike.
+
+    Constants, as the paper has it: gradients reach the encoder through the code alone. The floor keeps log r finite
+    where the posterior has collapsed.
+    """
+    fixed_variance = tf.stop_gradient(variance) + VARIANCE_FLOOR
+    return tfd.MultivariateNormalDiag(tf.stop_gradient(mean), tf.sqrt(fixed_variance))
 
 
 class CategoryAndStyle(Posterior):

@@ -147,6 +147,7 @@ def run(config: Config, folder: str | Path, *, resume: bool = False) -> Run:
         epochs=epochs,
         first_epoch=done,
         labelled_batch=config.data.labelled_batch,
+        binarise=config.data.binarise,
     )
     try:
         model.fit(

@@ -1,13 +1,17 @@
 """The models: one file a family. Importing this package registers them all with Keras."""
 
 from tfaae.models.aae import AAE, SupervisedAAE
+from tfaae.models.avb import AVB, AdaptiveAVB
 from tfaae.models.base import Batch, LatentModel, Phase, final_models, register
 from tfaae.models.categorical import ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, TwoCodes
-from tfaae.models.vae import VAE
+from tfaae.models.vae import IWAE, VAE
 
 __all__ = [
     "AAE",
+    "AVB",
+    "IWAE",
     "VAE",
+    "AdaptiveAVB",
     "Batch",
     "ClusteringAAE",
     "DimensionReductionAAE",

@@ -1,11 +1,10 @@
-"""The model frame: a `LatentModel` is a list of phases plus the one `train_step` that plays them in order."""
+"""A `LatentModel`: phases over batches of images, and the verbs that everything else knows a model by."""
 
 import abc
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -13,14 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfaae import naming
-from tfaae.errors import InputError, not_negative
+from tfaae.errors import InputError
+from tfaae.models.phased import Phase, PhasedModel, Terms, register
 from tfaae.networks import Shape
 from tfaae.posteriors import Posterior
 from tfaae.priors import Prior
-from tfaae.seeds import Seeds, fixed
+from tfaae.seeds import fixed
 
-register = keras.saving.register_keras_serializable(package="tfaae")
-Terms = dict[str, tf.Tensor]
+__all__ = ["Batch", "LatentModel", "Phase", "Terms", "register"]
 
 
 class Batch(NamedTuple):
@@ -32,31 +31,17 @@ class Batch(NamedTuple):
     labelled_labels: tf.Tensor  # [m] int32
 
 
-class Phase(NamedTuple):
-    """One move of the game: a loss, and the parts that may move against it with an optimizer named like the phase."""
-
-    name: str
-    loss: Callable[[Batch, bool], Terms]  # (batch, training) -> {term: scalar}; their sum is minimised
-    trains: tuple[str, ...]  # names of the model's parts
-
-
-class LatentModel(keras.Model, abc.ABC):
-    """Abstract. A final model writes a constructor that makes its parts, `phases`, and the losses they name.
-
-    Every constructor argument is kept as an attribute of the same name: that is the whole of its config. Models are
-    born built, so `compile` can make every optimizer slot at once, and a `.keras` file holds all of them with the
-    seeds.
+class LatentModel(PhasedModel, abc.ABC):
+    """Abstract. A `PhasedModel` with an encoder, a decoder and a prior, whose verbs are the same for every family.
 
     Args:
         image_shape: (height, width, channels).
         latent_dim: d, length of a code.
         ema: decay of running averages of encoder and decoder, which every verb then uses, in [0, 1); 0: none. It grows
             to this from 1/10 as (1 + t) / (10 + t) in steps t.
-        seed: fixes the initial weights and every draw; None takes a random one.
+        seed: of `PhasedModel`.
     """
 
-    reports: tuple[str, ...]  # every number that the phases track, in the order of the progress bar
-    equilibrium: Mapping[str, float] = MappingProxyType({})  # where an adversary's terms settle when it can only guess
     conditional: ClassVar[bool] = False  # whether decoding takes a label beside the code
     classes: int = 0  # labels that training uses, 0 to classes - 1; 0: none
     decoder: keras.Model
@@ -72,27 +57,14 @@ class LatentModel(keras.Model, abc.ABC):
         seed: int | None = None,
         name: str | None = None,
     ):
-        super().__init__(name=name)
+        super().__init__(seed=seed, name=name)
         self.image_shape = check_image_shape(image_shape)
         if latent_dim < 1:
             raise InputError(f"latent_dim must be at least 1, got {latent_dim}")
-        not_negative(type(self).__name__, seed=seed or 0)
         if not 0 <= ema < 1:
             raise InputError(f"ema must be at least 0 and below 1, got {ema}")
-        self.latent_dim, self.ema, self.seed = latent_dim, ema, seed
+        self.latent_dim, self.ema = latent_dim, ema
         self.averages: Averages | None = None
-        self.seeds = Seeds(seed)
-        self.steps = self.add_weight(name="steps", dtype="int64", initializer="zeros", trainable=False)
-        self.trackers = {term: keras.metrics.Mean(name=term) for term in self.reports}
-        self.phase_of: dict[
-            str, str
-        ] = {}  # term -> phase; a loss names its terms when it is called, so this fills then
-        self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
-        self.built = True
-
-    @abc.abstractmethod
-    def phases(self) -> tuple[Phase, ...]:
-        """The moves of one training step, in order: the model's table of contents."""
 
     # === Verbs: all that callbacks, metrics, figures and exports know of a model ===
 
@@ -180,24 +152,15 @@ class LatentModel(keras.Model, abc.ABC):
         """The layers whose weights answer the verbs."""
         return [self.encoder, self.decoder] if self.averages is None else [self.averages]
 
-    # === The training step ===
+    # === What training sees ===
 
-    def train_step(self, data):
-        batch = self.batch(data)
-        # without the dependency, a step that finds the end of the data still moves the seeds: no exact resume
-        with tf.control_dependencies(list(batch)):
-            for phase in self.phases():
-                weights = self.weights_of(phase)
-                values = [weight.value for weight in weights]  # tensors, where a StatelessScope stands in for them
-                with tf.GradientTape() as tape:
-                    tape.watch(values)
-                    terms = self.loss_terms(phase, batch, training=True)
-                    total = tf.add_n(list(terms.values()))
-                self.optimizers[phase.name].apply(tape.gradient(total, values), weights)
-            self.steps.assign_add(1)
-            if self.averages is not None:
-                self.averages.move(self.ema, self.steps)
-        return self.report()
+    def after_step(self):
+        if self.averages is not None:
+            self.averages.move(self.ema, self.steps)
+
+    def test_step(self, data):
+        with self.averaged():
+            return super().test_step(data)
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.fit`; `y` are labels, -1 = unknown, which a `conditional` model does not take."""
@@ -223,17 +186,6 @@ class LatentModel(keras.Model, abc.ABC):
                 f"got {labels.min()} to {labels.max()}{told}"
             )
 
-    def evaluate(self, *args, **kwargs):
-        with self.seeds.kept():
-            return super().evaluate(*args, **kwargs)
-
-    def test_step(self, data):
-        batch = self.batch(data)
-        with self.averaged():
-            for phase in self.phases():
-                self.loss_terms(phase, batch, training=False)
-        return self.report()
-
     def batch(self, data) -> Batch:
         """What fit and evaluate hand on: images, (images, labels), or ((images, more), (labels, their labels)).
 
@@ -258,90 +210,6 @@ class LatentModel(keras.Model, abc.ABC):
         if labels.shape.rank != 1:
             raise InputError(f"expected labels [n], one integer an image (-1: unknown), got {list(labels.shape)}")
         return tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
-
-    def weights_of(self, phase: Phase) -> list:
-        return [weight for part in phase.trains for weight in getattr(self, part).trainable_variables]
-
-    def track(self, terms: Terms, batch: Batch) -> None:
-        """Adds to the running means; numbers that nobody minimises, an accuracy say, are tracked by the loss itself."""
-        for term, value in terms.items():
-            self.trackers[term].update_state(value, sample_weight=tf.shape(batch.images)[0])
-
-    def report(self) -> Terms:
-        return {term: tracker.result() for term, tracker in self.trackers.items()}
-
-    @property
-    def metrics(self):
-        return list(self.trackers.values())
-
-    def loss_terms(self, phase: Phase, batch: Batch, training: bool) -> Terms:
-        terms = phase.loss(batch, training)
-        self.phase_of |= dict.fromkeys(terms, phase.name)
-        self.track(terms, batch)
-        return terms
-
-    # === Compile, config and state ===
-
-    def compile(
-        self,
-        optimizers: dict[str, Any],
-        *,
-        jit_compile: bool = True,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-    ) -> None:
-        """One optimizer for each phase.
-
-        Args:
-            optimizers: {phase name: whatever `keras.optimizers.get` takes}.
-            jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off.
-            run_eagerly, steps_per_execution: as in `keras.Model.compile`.
-        Raises:
-            InputError: a phase without optimizer, an optimizer without phase, one object for two phases.
-        """
-        names = [phase.name for phase in self.phases()]
-        if not isinstance(optimizers, dict) or sorted(optimizers) != sorted(names):
-            got = sorted(optimizers) if isinstance(optimizers, dict) else repr(optimizers)
-            raise InputError(f"{type(self).__name__} takes one optimizer for each phase, {names}; got {got}")
-        built = {name: keras.optimizers.get(optimizers[name]) for name in names}
-        if len({id(optimizer) for optimizer in built.values()}) < len(names):
-            raise InputError("each phase needs an optimizer of its own: their states differ")
-        super().compile(
-            optimizer=None,
-            jit_compile=jit_compile and not run_eagerly,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-        )
-        self.optimizers = built
-        for phase in self.phases():
-            self.optimizers[phase.name].build(self.weights_of(phase))
-
-    def get_compile_config(self):
-        optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
-        return {
-            "optimizers": optimizers,
-            "jit_compile": self.jit_compile,
-            "steps_per_execution": self.steps_per_execution,
-        }
-
-    def compile_from_config(self, config):
-        self.compile(**config)
-
-    def get_config(self):
-        return naming.arguments(self)
-
-    @classmethod
-    def from_config(cls, config):
-        naming.check_arguments(cls.__name__, cls, config)
-        return cls(**config)
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        store["seeds"] = self.seeds.state.numpy()  # Keras leaves a SeedGenerator's state out of its files
-
-    def load_own_variables(self, store):
-        self.seeds.state.assign(store["seeds"])
-        super().load_own_variables({key: store[key] for key in store.keys() if key != "seeds"})  # noqa: SIM118 (HDF5)
 
 
 class Averages(keras.layers.Layer):

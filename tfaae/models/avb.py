@@ -1,0 +1,223 @@
+"""Adversarial variational Bayes (Mescheder et al. 2017, arXiv 1701.04722): a VAE whose posterior has no density.
+
+A discriminator T(x, z) learns log q(z | x) - log r(z | x), where r is the prior, or a Gaussian near q (adaptive
+contrast). In the paper T's positive class is the posterior, and so it is here.
+"""
+
+import abc
+from typing import Literal, get_args
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfaae import losses, posteriors
+from tfaae.contrast_networks import ContrastBuilder
+from tfaae.errors import InputError, above_zero, choose, not_negative
+from tfaae.models.base import Batch, Phase, Terms, register
+from tfaae.models.explicit import ExplicitModel
+from tfaae.models.phased import Order
+from tfaae.networks import Activation, Arch, Precision, default_units
+
+Adversary = Literal["pair", "residual"]
+Contrasted = Literal["basis", "implicit", "gaussian"]
+
+
+class AdversarialBayes(ExplicitModel, abc.ABC):
+    """Abstract: the two players. A final model says what T contrasts the posterior with.
+
+    Args:
+        arch, units, activation, initial_std, precision: of encoder and decoder, as in `GaussianAutoencoder`.
+        noise_dim: length of the noise that makes the posterior implicit. Without noise KL(q, p) is infinite.
+        adversary: `"pair"`, the inner product of two towers; `"residual"`, blocks over x and z side by side.
+        discriminator_units: widths of each tower of `"pair"`; width of each block of `"residual"`.
+        head: length of the towers' outputs, of `"pair"`.
+        adversary_steps: moves of T in each training step.
+        order: `"sequential"`, or `"simultaneous"`: both players' gradients are taken before either moves.
+        warm_up_steps: training steps over which the weight of the divergence rises linearly from 0 to 1; 0: none.
+        kwargs: of `ExplicitModel` and `LatentModel`.
+    """
+
+    reports = (
+        "reconstruction",
+        "regularisation",  # the divergence times its weight: what is minimised
+        "contrast",  # E_q T, an estimate of KL(q, r)
+        "kl_t_estimate",
+        "elbo_t_estimate",
+        "discriminator",
+        "discriminator_accuracy",
+    )
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        noise_dim: int = 32,
+        arch: Arch = "mlp",
+        units: tuple[int, ...] | None = None,
+        activation: Activation = "relu",
+        initial_std: float | None = None,
+        precision: Precision = "float32",
+        adversary: Adversary = "pair",
+        discriminator_units: tuple[int, ...] = (512, 512),
+        head: int = 512,
+        adversary_steps: int = 1,
+        order: Order = "sequential",
+        warm_up_steps: int = 0,
+        **kwargs,
+    ):
+        super().__init__(image_shape, latent_dim, **kwargs)
+        what = type(self).__name__
+        choose("adversary", adversary, get_args(Adversary))
+        choose("order", order, get_args(Order))
+        not_negative(what, warm_up_steps=warm_up_steps)
+        if noise_dim < 1:
+            raise InputError(f"{what}: noise_dim must be at least 1, got {noise_dim}; without noise T has no bound")
+        if adversary_steps < 1 or (order == "simultaneous" and adversary_steps > 1):
+            raise InputError(
+                f"{what}: adversary_steps must be at least 1, and 1 where order is simultaneous, got {adversary_steps}"
+            )
+        self.noise_dim, self.arch, self.activation, self.initial_std = noise_dim, arch, activation, initial_std
+        self.units = tuple(default_units(arch) if units is None else units)
+        self.precision, self.adversary, self.head = precision, adversary, head
+        self.discriminator_units = tuple(discriminator_units)
+        self.adversary_steps, self.order, self.warm_up_steps = adversary_steps, order, warm_up_steps
+        self.equilibrium = {"discriminator": losses.EQUILIBRIUM["logistic"]["discriminator"]}
+        self.builder = ContrastBuilder(self.seeds, arch, initial_std, precision=precision, activation=activation)
+
+    def make_networks(self, encoder: posteriors.Posterior) -> None:
+        """Called last by a constructor, with the posterior it made."""
+        builder, shape, dim = self.builder, self.image_shape, self.latent_dim
+        self.encoder = encoder
+        self.decoder = builder.decoder(dim, shape, self.units[::-1])
+        if self.adversary == "pair":
+            self.discriminator = builder.pair_discriminator(shape, dim, self.discriminator_units, self.head)
+        else:
+            inputs = {"images": shape, "codes": (dim,)}
+            self.discriminator = builder.residual_discriminator(inputs, self.discriminator_units)
+        self.average("encoder", "decoder")
+
+    def implicit(self) -> posteriors.Posterior:
+        """z = f(x, noise), from this model's builder."""
+        return posteriors.build(
+            "implicit", self.builder, self.image_shape, self.latent_dim, self.units, noise_dim=self.noise_dim
+        )
+
+    @abc.abstractmethod
+    def contrasted(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tfd.Distribution]:
+        """Codes `[n, d]`, one draw for each image, and r(z | x), batch shape `[n]`."""
+
+    @abc.abstractmethod
+    def discriminate(self, images: tf.Tensor, codes: tf.Tensor, contrast: tfd.Distribution) -> tf.Tensor:
+        """T(x, z) `[n]`: the network learns log q alone, since - log r is added to it in closed form."""
+
+    def phases(self):
+        adversary = Phase("discriminator", self.discriminator_loss, ("discriminator",))
+        return (Phase("elbo", self.elbo_loss, ("encoder", "decoder")), *[adversary] * self.adversary_steps)
+
+    def elbo_loss(self, batch: Batch, training: bool) -> Terms:
+        """-E_q [log p(x | z) + log p(z) - log r(z | x) - T(x, z)] (eqs. 2.4 and 4.1), T standing still.
+
+        The gradient reaches the encoder through z alone: E_q of the explicit dependence of T* on it is 0
+        (proposition 2).
+        """
+        codes, contrast = self.contrasted(batch.images, training)
+        logits = self.decoder(codes, training=training)
+        reconstruction = losses.reconstruction(batch.images, logits, self.likelihood)
+        estimate = self.discriminate(batch.images, codes, contrast)
+        kl = tf.reduce_mean(estimate + contrast.log_prob(codes) - self.prior.log_prob(codes))
+        numbers = {"contrast": tf.reduce_mean(estimate), "kl_t_estimate": kl}
+        self.track(numbers | {"elbo_t_estimate": self.elbo(reconstruction, kl)}, batch)
+        return {"reconstruction": reconstruction, "regularisation": self._weight(training) * kl}
+
+    def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
+        """-E log sigmoid(T(x, z_q)) - E log(1 - sigmoid(T(x, z_r))) (eq. 3.3); 2 ln 2 where q is r."""
+        codes, contrast = self.contrasted(batch.images, training)
+        draws = contrast.sample(seed=self.seeds.stateless())
+        posterior, other = (self.discriminate(batch.images, points, contrast) for points in (codes, draws))
+        self.track({"discriminator_accuracy": losses.discriminator_accuracy(posterior, other)}, batch)
+        return {"discriminator": losses.discriminator_loss(posterior, other)}
+
+    def _weight(self, training: bool) -> tf.Tensor | float:
+        if not training or not self.warm_up_steps:
+            return 1.0
+        return tf.minimum(1.0, tf.cast(self.steps, tf.float32) / self.warm_up_steps)
+
+
+@register
+class AVB(AdversarialBayes):
+    """Adversarial variational Bayes (algorithm 1): the posterior is contrasted with the prior itself.
+
+    T then has all of log q(z | x) - log p(z) to learn, which is reliable up to 4 or 5 nats only.
+
+    Args:
+        kwargs: of `AdversarialBayes`, `ExplicitModel` and `LatentModel`.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, **kwargs):
+        super().__init__(image_shape, latent_dim, **kwargs)
+        self.make_networks(self.implicit())
+
+    def contrasted(self, images, training):
+        prior = self.prior.given(tf.fill([tf.shape(images)[0]], -1))
+        return self.encoder(images, training=training), prior
+
+    def discriminate(self, images, codes, contrast):
+        return self.discriminator([images, codes]) - contrast.log_prob(codes)
+
+    def proposal(self, images):
+        """The prior: this posterior has no density."""
+        return self.prior.given(tf.fill([len(images)], -1))
+
+
+@register
+class AdaptiveAVB(AdversarialBayes):
+    """AVB with adaptive contrast (algorithm 2): a Gaussian of the posterior's moments takes the prior's place.
+
+    T sees (x, u) with u = (z - mean(x)) / deviation(x), and learns only what is not Gaussian.
+
+    Args:
+        posterior: `"basis"`, z_0(x) + sum a_i(x) v_i(noise_i), moments in closed form; `"implicit"`, any network,
+            moments from 32 more draws an image; `"gaussian"`: then nothing is left for T, and the model is a VAE.
+        bases: number of v_i.
+        moment_draws: extra draws of the v_i for their moments at each step; 0: those of the batch, as in the authors'
+            code.
+        kwargs: of `AdversarialBayes`, `ExplicitModel` and `LatentModel`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        posterior: Contrasted = "basis",
+        bases: int = 32,
+        moment_draws: int = 1024,
+        **kwargs,
+    ):
+        choose("posterior of AdaptiveAVB (with a mean and a variance),", posterior, get_args(Contrasted))
+        not_negative("AdaptiveAVB", moment_draws=moment_draws)
+        above_zero("AdaptiveAVB", bases=bases)
+        super().__init__(image_shape, latent_dim, **kwargs)
+        self.posterior, self.bases, self.moment_draws = posterior, bases, moment_draws
+        self.make_networks({"basis": self._basis, "implicit": self.implicit, "gaussian": self._gaussian}[posterior]())
+
+    def _basis(self) -> posteriors.Posterior:
+        network = self.builder.basis_encoder(self.image_shape, self.latent_dim, self.bases, self.units)
+        basis = self.builder.basis(self.bases, self.noise_dim, self.latent_dim)
+        return posteriors.Basis(network, self.seeds, basis, self.moment_draws)
+
+    def _gaussian(self) -> posteriors.Posterior:
+        return posteriors.build("gaussian", self.builder, self.image_shape, self.latent_dim, self.units)
+
+    def contrasted(self, images, training):
+        return self.encoder.with_contrast(images, training=training)
+
+    def discriminate(self, images, codes, contrast):
+        u = (codes - contrast.mean()) / contrast.stddev()
+        return self.discriminator([images, u]) + 0.5 * tf.reduce_sum(u**2, axis=-1)
+
+    def proposal(self, images):
+        """r(z | x), the Gaussian of the posterior's mean and variance."""
+        with self.averaged():
+            return self.encoder.with_contrast(tf.convert_to_tensor(images))[1]

@@ -1,0 +1,193 @@
+"""The training frame: a `PhasedModel` is a list of phases plus the one `train_step` that plays them."""
+
+import abc
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfaae import naming
+from tfaae.errors import InputError, not_negative
+from tfaae.seeds import Seeds
+
+register = keras.saving.register_keras_serializable(package="tfaae")
+Terms = dict[str, tf.Tensor]
+Order = Literal["sequential", "simultaneous"]
+
+
+class Phase(NamedTuple):
+    """One move of the game: a loss, and the parts that may move against it with an optimizer named like the phase."""
+
+    name: str
+    loss: Callable[[Any, bool], Terms]  # (batch, training) -> {term: scalar}; their sum is minimised
+    trains: tuple[str, ...]  # names of the model's parts
+
+
+class PhasedModel(keras.Model, abc.ABC):
+    """Abstract. A final model writes a constructor that makes its parts, `phases`, and the losses they name.
+
+    Every constructor argument is kept as an attribute of the same name: that is the whole of its config. Models are
+    born built, so `compile` can make every optimizer slot at once, and a `.keras` file holds all of them with the
+    seeds.
+
+    Args:
+        seed: fixes the initial weights and every draw; None takes a random one.
+    """
+
+    reports: tuple[str, ...]  # every number that the phases track, in the order of the progress bar
+    equilibrium: Mapping[str, float] = MappingProxyType({})  # where an adversary's terms settle when it can only guess
+    order: Order = "sequential"  # each phase sees the last one's move; "simultaneous": all gradients from one state
+
+    def __init__(self, *, seed: int | None = None, name: str | None = None):
+        super().__init__(name=name)
+        not_negative(type(self).__name__, seed=seed or 0)
+        self.seed = seed
+        self.seeds = Seeds(seed)
+        self.steps = self.add_weight(name="steps", dtype="int64", initializer="zeros", trainable=False)
+        self.trackers = {term: keras.metrics.Mean(name=term) for term in self.reports}
+        self.phase_of: dict[
+            str, str
+        ] = {}  # term -> phase; a loss names its terms when it is called, so this fills then
+        self.optimizers: dict[str, keras.optimizers.Optimizer] = {}
+        self.built = True
+
+    @abc.abstractmethod
+    def phases(self) -> tuple[Phase, ...]:
+        """The moves of one training step, in order: the model's table of contents. Listed twice, moved twice."""
+
+    @abc.abstractmethod
+    def batch(self, data) -> Any:
+        """What the losses see, a tuple of tensors with examples along the first axis, from what `fit` hands on."""
+
+    # === The training step ===
+
+    def train_step(self, data):
+        batch = self.batch(data)
+        # without the dependency, a step that finds the end of the data still moves the seeds: no exact resume
+        with tf.control_dependencies(tf.nest.flatten(batch)):
+            moves = []
+            for phase in self.phases():
+                moves.append(self._gradients(phase, batch))
+                if self.order == "sequential":
+                    self._move(*moves.pop())
+            for move in moves:
+                self._move(*move)
+            self.steps.assign_add(1)
+            self.after_step()
+        return self.report()
+
+    def _gradients(self, phase: Phase, batch) -> tuple[Phase, list, list]:
+        weights = self.weights_of(phase)
+        values = [weight.value for weight in weights]  # tensors, where a StatelessScope stands in for them
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            terms = self.loss_terms(phase, batch, training=True)
+            total = tf.add_n(list(terms.values()))
+        return phase, weights, tape.gradient(total, values)
+
+    def _move(self, phase: Phase, weights: list, gradients: list) -> None:
+        self.optimizers[phase.name].apply(gradients, weights)
+
+    def after_step(self) -> None:
+        """What follows the phases' moves, running averages say."""
+
+    def evaluate(self, *args, **kwargs):
+        with self.seeds.kept():
+            return super().evaluate(*args, **kwargs)
+
+    def test_step(self, data):
+        batch = self.batch(data)
+        for phase in self.distinct_phases():
+            self.loss_terms(phase, batch, training=False)
+        return self.report()
+
+    def distinct_phases(self) -> list[Phase]:
+        """The phases, each once."""
+        return list({phase.name: phase for phase in self.phases()}.values())
+
+    def weights_of(self, phase: Phase) -> list:
+        return [weight for part in phase.trains for weight in getattr(self, part).trainable_variables]
+
+    def track(self, terms: Terms, batch) -> None:
+        """Adds to the running means; numbers that nobody minimises, an accuracy say, are tracked by the loss itself."""
+        for term, value in terms.items():
+            self.trackers[term].update_state(value, sample_weight=tf.shape(batch[0])[0])
+
+    def report(self) -> Terms:
+        return {term: tracker.result() for term, tracker in self.trackers.items()}
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    def loss_terms(self, phase: Phase, batch, training: bool) -> Terms:
+        terms = phase.loss(batch, training)
+        self.phase_of |= dict.fromkeys(terms, phase.name)
+        self.track(terms, batch)
+        return terms
+
+    # === Compile, config and state ===
+
+    def compile(
+        self,
+        optimizers: dict[str, Any],
+        *,
+        jit_compile: bool = True,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
+        """One optimizer for each phase.
+
+        Args:
+            optimizers: {phase name: whatever `keras.optimizers.get` takes}.
+            jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off.
+            run_eagerly, steps_per_execution: as in `keras.Model.compile`.
+        Raises:
+            InputError: a phase without optimizer, an optimizer without phase, one object for two phases.
+        """
+        phases = self.distinct_phases()
+        names = [phase.name for phase in phases]
+        if not isinstance(optimizers, dict) or sorted(optimizers) != sorted(names):
+            got = sorted(optimizers) if isinstance(optimizers, dict) else repr(optimizers)
+            raise InputError(f"{type(self).__name__} takes one optimizer for each phase, {names}; got {got}")
+        built = {name: keras.optimizers.get(optimizers[name]) for name in names}
+        if len({id(optimizer) for optimizer in built.values()}) < len(names):
+            raise InputError("each phase needs an optimizer of its own: their states differ")
+        super().compile(
+            optimizer=None,
+            jit_compile=jit_compile and not run_eagerly,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+        )
+        self.optimizers = built
+        for phase in phases:
+            self.optimizers[phase.name].build(self.weights_of(phase))
+
+    def get_compile_config(self):
+        optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
+        return {
+            "optimizers": optimizers,
+            "jit_compile": self.jit_compile,
+            "steps_per_execution": self.steps_per_execution,
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**config)
+
+    def get_config(self):
+        return naming.arguments(self)
+
+    @classmethod
+    def from_config(cls, config):
+        naming.check_arguments(cls.__name__, cls, config)
+        return cls(**config)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store["seeds"] = self.seeds.state.numpy()  # Keras leaves a SeedGenerator's state out of its files
+
+    def load_own_variables(self, store):
+        self.seeds.state.assign(store["seeds"])
+        super().load_own_variables({key: store[key] for key in store.keys() if key != "seeds"})  # noqa: SIM118 (HDF5)
