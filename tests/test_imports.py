@@ -19,7 +19,9 @@ LEVELS = [
     {"models.adversarial", "models.explicit"},
     {"models.aae", "models.avb", "models.categorical", "models.vae"},
     {"models"},
-    {"metrics", "figures", "likelihood"},  # these use the verbs of whatever they are given: no model, no prior
+    # these use the verbs of whatever they are given: no model, no prior
+    {"metrics", "figures", "likelihood", "chains", "streams"},
+    {"annealing", "bounds"},
     {"callbacks", "export"},
     {"train", "evaluate", "records"},
     {"experiments"},
@@ -34,6 +36,10 @@ ONLY = {
     "likelihood": {"errors"},
     "targets": {"errors", "naming", "seeds"},
     "reference": {"errors", "seeds", "targets"},
+    "chains": {"errors"},
+    "streams": {"errors"},
+    "annealing": {"errors", "chains", "streams"},
+    "bounds": {"errors", "streams"},
     "callbacks": {"errors", "figures", "metrics"},
     "export": {"errors", "check_export"},
 }

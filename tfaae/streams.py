@@ -1,0 +1,151 @@
+"""What estimates of log p(x) share: a look at the model, batches of one shape, and a file of the finished ones."""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfaae.errors import InputError
+
+Results = Mapping[str, Any]  # arrays or tensors by name, images on the last axis
+
+_LOOK = 8  # images
+
+
+def checked(what: str, model: Any, images: np.ndarray) -> np.ndarray:
+    """The images as float32, after a look at what the model makes of the first few.
+
+    Args:
+        what: is asking, for the messages.
+        model: `log_joint(images [n, h, w, c], codes [..., n, d]) -> [..., n]`, log p(x, z) in nats, and
+            `proposal(images) -> Distribution` over codes, batch shape `[n]`, event shape `[d]`.
+        images: `[n, h, w, c]`.
+    Raises:
+        InputError: where the images are none or not finite, or the model gives other shapes or is not finite.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or not len(images):
+        raise InputError(f"{what}: expected images [n, h, w, c], at least one, got {images.shape}")
+    if not np.isfinite(images).all():
+        raise InputError(f"{what}: images must be finite; give images without nan or inf")
+    first = images[:_LOOK]
+    proposal = model.proposal(first)
+    if not isinstance(proposal, tfd.Distribution):
+        raise InputError(f"{what}: expected proposal(images) to be a tfp distribution, got {type(proposal).__name__}")
+    if tuple(proposal.batch_shape) != (len(first),) or len(proposal.event_shape) != 1:
+        raise InputError(
+            f"{what}: expected a proposal of batch shape [{len(first)}] and event shape [d] for {len(first)} images, "
+            f"got {proposal.batch_shape} and {proposal.event_shape}"
+        )
+    found = np.asarray(model.log_joint(first, proposal.sample(2, seed=[0, 0])))
+    if found.shape != (2, len(first)):
+        raise InputError(
+            f"{what}: expected log_joint {(2, len(first))} for codes [2, {len(first)}, d], got {found.shape}; "
+            "sum over pixels and over codes, not over images"
+        )
+    if not np.isfinite(found).all():
+        raise InputError(f"{what}: log_joint is not finite at codes from the proposal; look at the model's weights")
+    return images
+
+
+def usable(what: str, log_weights: np.ndarray, first: int) -> None:
+    """Raises an InputError where a log weight is nan or +inf; `[..., n]`, of the images from number `first` on.
+
+    (A code of density zero has -inf, rightly.)
+    """
+    wrong = np.isnan(log_weights) | np.isposinf(log_weights)
+    if wrong.any():
+        image = int(np.nonzero(wrong)[-1][0])
+        raise InputError(
+            f"{what}: a log weight of image {first + image} is {log_weights[wrong].flat[0]}: stopped; "
+            "look at the model's log_joint and proposal there"
+        )
+
+
+def seed_of(seed: int, first: int) -> tf.Tensor:
+    """`[2]` int32: a seed of its own for the batch whose first image is number `first`."""
+    return tf.random.fold_in(tf.constant([seed, 0], tf.int32), first)
+
+
+def over_batches(
+    function: Callable[..., Results],
+    arrays: Sequence[np.ndarray],
+    batch: int,
+    *,
+    file: str | Path | None = None,
+    settings: Results | None = None,
+    verbose: int = 0,
+) -> dict[str, np.ndarray]:
+    """`function(start, *rows)` for every `batch` rows of the arrays, joined on the last axis of its results.
+
+    Args:
+        function: gets `batch` rows always, so that it is compiled once: a short last batch repeats its last row, and
+            what comes of the copies is dropped.
+        arrays: `[n, ...]`.
+        file: `.npz`, written after every batch; where it exists, the batches in it are not computed again.
+        settings: JSON values that the results depend on: a file with others is refused.
+        verbose: 1 shows Keras's progress bar.
+    Raises:
+        InputError: where the file has other settings or is not one of these.
+    """
+    count = len(arrays[0])
+    batch = min(batch, count)
+    kept = _read(Path(file), settings) if file is not None and Path(file).exists() else {}
+    done = next(iter(kept.values())).shape[-1] if kept else 0
+    bar = keras.utils.Progbar(count, unit_name="image", verbose=verbose)
+    for start in range(done, count, batch):
+        rows = min(batch, count - start)
+        found = function(start, *(_padded(array[start : start + rows], batch) for array in arrays))
+        new = {name: np.asarray(values)[..., :rows] for name, values in found.items()}
+        kept = {name: np.concatenate((kept[name], new[name]), -1) for name in new} if kept else new
+        if file is not None:
+            _write(Path(file), kept, settings)
+        bar.update(start + rows)
+    return kept
+
+
+def fingerprint(model: Any, images: np.ndarray) -> dict[str, float]:
+    """What tells other images, and another model: log p(x, z = 0) in nats, of the first few images."""
+    first = images[:_LOOK]
+    codes = tf.zeros((1, len(first), model.proposal(first).event_shape[0]), model.proposal(first).dtype)
+    return {"images": zlib.crc32(images.tobytes()), "log_joint_at_0": float(np.sum(model.log_joint(first, codes)))}
+
+
+def _padded(rows: np.ndarray, count: int) -> np.ndarray:
+    return np.concatenate((rows, np.repeat(rows[-1:], count - len(rows), axis=0)))
+
+
+def _write(file: Path, arrays: Results, settings: Results | None) -> None:
+    partial = file.with_name("partial-" + file.name)  # the old file or the new one, never half
+    with partial.open("wb") as stream:
+        np.savez(stream, settings=np.array(json.dumps(settings)), **arrays)
+    os.replace(partial, file)
+
+
+def _read(file: Path, settings: Results | None) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        before = json.loads(str(arrays.pop("settings")))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{file} does not hold finished batches ({error}); give another file") from None
+    expected = json.loads(json.dumps(settings))
+    for name in sorted({*before, *expected}):
+        if not _same(before.get(name), expected.get(name)):
+            raise InputError(
+                f"{file} was begun with {name} {before.get(name)}, not {expected.get(name)}; "
+                "give the same settings, or another file"
+            )
+    return arrays
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Rounding differs between devices: fractions are equal to four digits."""
+    return before == now or (isinstance(before, float) and isinstance(now, float) and np.isclose(before, now, 1e-4, 0))
