@@ -1,6 +1,7 @@
 """What estimates of log p(x) share: a look at the model, batches of one shape, and a file of the finished ones."""
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -148,4 +149,5 @@ def _read(file: Path, settings: Results | None) -> dict[str, np.ndarray]:
 
 def _same(before: Any, now: Any) -> bool:
     """Rounding differs between devices: fractions are equal to four digits."""
-    return before == now or (isinstance(before, float) and isinstance(now, float) and np.isclose(before, now, 1e-4, 0))
+    fractions = isinstance(before, float) and isinstance(now, float)
+    return math.isclose(before, now, rel_tol=1e-4) if fractions else before == now
