@@ -46,7 +46,7 @@ class Annealed:
 
 
 class Sandwich(NamedTuple):
-    """Bounds `[n]` in nats on log p(x), stochastic: each holds in the mean over draws, and almost surely up to nats."""
+    """Bounds `[n]` on log p(x) in nats: each holds in the mean over draws, and fails by b nats in exp(-b) of them."""
 
     lower: np.ndarray
     upper: np.ndarray

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def over_batches(
     batch: int,
     *,
     file: str | Path | None = None,
-    settings: Results | None = None,
+    settings: Mapping[str, Any] | None = None,
     verbose: int = 0,
 ) -> dict[str, np.ndarray]:
     """`function(start, *rows)` for every `batch` rows of the arrays, joined on the last axis of its results.
@@ -94,11 +95,11 @@ def over_batches(
         settings: JSON values that the results depend on: a file with others is refused.
         verbose: 1 shows Keras's progress bar.
     Raises:
-        InputError: where the file has other settings or is not one of these.
+        InputError: where the file has other settings, is not one of these, or there is no folder for it.
     """
     count = len(arrays[0])
     batch = min(batch, count)
-    kept = _read(Path(file), settings) if file is not None and Path(file).exists() else {}
+    kept = {} if file is None else _read(Path(file), settings or {})
     done = next(iter(kept.values())).shape[-1] if kept else 0
     bar = keras.utils.Progbar(count, unit_name="image", verbose=verbose)
     for start in range(done, count, batch):
@@ -107,7 +108,7 @@ def over_batches(
         new = {name: np.asarray(values)[..., :rows] for name, values in found.items()}
         kept = {name: np.concatenate((kept[name], new[name]), -1) for name in new} if kept else new
         if file is not None:
-            _write(Path(file), kept, settings)
+            _write(Path(file), kept, settings or {})
         bar.update(start + rows)
     return kept
 
@@ -123,25 +124,30 @@ def _padded(rows: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate((rows, np.repeat(rows[-1:], count - len(rows), axis=0)))
 
 
-def _write(file: Path, arrays: Results, settings: Results | None) -> None:
+def _write(file: Path, arrays: Results, settings: Mapping[str, Any]) -> None:
     partial = file.with_name("partial-" + file.name)  # the old file or the new one, never half
     with partial.open("wb") as stream:
         np.savez(stream, settings=np.array(json.dumps(settings)), **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
     os.replace(partial, file)
 
 
-def _read(file: Path, settings: Results | None) -> dict[str, np.ndarray]:
+def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not file.parent.is_dir():
+        raise InputError(f"{file}: no folder {file.parent}; make it first")
+    if not file.exists():
+        return {}
     try:
-        with np.load(file) as stored:
+        with file.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
         before = json.loads(str(arrays.pop("settings")))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} does not hold finished batches ({error}); give another file") from None
-    expected = json.loads(json.dumps(settings))
-    for name in sorted({*before, *expected}):
-        if not _same(before.get(name), expected.get(name)):
+    for name in sorted({*before, *settings}):
+        if not _same(before.get(name), settings.get(name)):
             raise InputError(
-                f"{file} was begun with {name} {before.get(name)}, not {expected.get(name)}; "
+                f"{file} was begun with {name} {before.get(name)}, not {settings.get(name)}; "
                 "give the same settings, or another file"
             )
     return arrays
