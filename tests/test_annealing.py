@@ -88,7 +88,7 @@ class Uneven(LinearGaussian):
 def uneven():
     """Log weights, acceptance and step sizes of images 0 and 1; of 0 and one of a bad proposal; with a constant."""
     model = Uneven(constant=tf.Variable(0.0))
-    program = annealing._program(model, np.linspace(0, 1, 60), 8, "proposal", 0.1)
+    program = annealing._program(model, np.linspace(0, 1, 60), 8, "proposal", 0.1, True)
     hard = IMAGES[1].copy()
     hard[0, 0] = 6
     found = []
@@ -170,7 +170,8 @@ def test_the_error_of_the_energy_is_of_second_order():
 
 
 def test_bidirectional_encloses_the_likelihood():
-    found = annealing.bidirectional(MODEL, 24, steps=50, start="prior", schedule="sigmoid", chains=8, seed=2, verbose=0)
+    path = {"steps": 50, "start": "prior", "schedule": "sigmoid", "chains": 8}
+    found = annealing.bidirectional(MODEL, 24, **path, seed=2, jit_compile=False, verbose=0)
     exact = MODEL.log_likelihood(MODEL.simulate(24, 2)[0])
     for above, below in ((found.upper, exact), (exact, found.lower)):
         mean, error = bounds.paired(above, below)
@@ -193,7 +194,7 @@ class Interrupted(keras.utils.Progbar):
 @pytest.fixture
 def counted(monkeypatch):
     """One program for all calls of a test; the seeds that it was run with."""
-    program, seeds = annealing._program(MODEL, np.linspace(0, 1, 6), 4, "proposal", 0.1), []
+    program, seeds = annealing._program(MODEL, np.linspace(0, 1, 6), 4, "proposal", 0.1, True), []
     monkeypatch.setattr(
         annealing, "_program", lambda *_: lambda seed, *rows: seeds.append(seed[1]) or program(seed, *rows)
     )

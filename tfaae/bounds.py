@@ -32,6 +32,7 @@ def importance_bound(
     *,
     batch: int = 50,
     chunk: int = 100,
+    jit_compile: bool = True,
     verbose: int = 0,
 ) -> np.ndarray:
     """`[n]` log mean_k p(x, z_k) / r(z_k | x), z_k ~ r, in nats, float64 (Burda et al. 2016, eq. 8).
@@ -44,6 +45,7 @@ def importance_bound(
         inflate: widens r's scale: 1.1 or 1.2 for a Gaussian that is narrower than the posterior, whose few draws in
             the tails would weigh too much.
         batch, chunk: images and samples at a time: so many decodings, batch times chunk, are in memory at once.
+        jit_compile: XLA. Off, a convolutional decoder may be faster on a CPU; results differ by rounding.
         verbose: 1 shows a progress bar.
     Raises:
         InputError: where a number is not above 0, `streams.checked` finds fault with images or model, r cannot be
@@ -53,7 +55,7 @@ def importance_bound(
     images = streams.checked("importance_bound", model, images)
     _inflated(model.proposal(images[:1]), inflate)
     chunk = min(chunk, samples)
-    bound = tf.function(partial(_bound, model, samples, chunk, inflate), jit_compile=True)
+    bound = tf.function(partial(_bound, model, samples, chunk, inflate), jit_compile=jit_compile)
 
     def of_batch(start: int, rows: np.ndarray) -> streams.Results:
         found = bound(rows, streams.seed_of(seed, start)).numpy()
