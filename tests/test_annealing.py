@@ -43,6 +43,17 @@ def test_it_finds_the_likelihood(from_proposal):
     assert abs(mean) < min(0.05, 3 * error)
 
 
+def test_weights_are_right_in_the_mean_however_few_the_steps():
+    """A small model and many chains: an increment of the wrong temperature, or in the wrong place, shows."""
+    model = LinearGaussian(codes=2, shape=(2, 2, 1), sigma=0.5)
+    images = model.simulate(20, seed=1)[0]
+    path = {"steps": 4, "start": "prior", "schedule": "sigmoid", "chains": 4000, "step_size": 0.3}
+    found = annealed(model, images, **path, jit_compile=False)
+    mean, error = bounds.paired(found.log_likelihood, model.log_likelihood(images))
+    assert error < 0.01
+    assert abs(mean) < 3 * error
+
+
 def test_one_step_from_the_posterior_weighs_every_chain_alike():
     found = annealed(LinearGaussian(width=None), steps=1, chains=3)
     np.testing.assert_allclose(found.log_weights, np.broadcast_to(EXACT, (3, 20)), atol=2e-5)
@@ -178,6 +189,18 @@ def test_bidirectional_encloses_the_likelihood():
         assert mean > 2 * error
     assert found.gap == pytest.approx(np.mean(found.upper - found.lower))
     assert 0 < found.gap < 5
+
+
+def test_one_step_both_ways_is_off_by_the_divergences():
+    """KL(r, posterior) below and KL(posterior, r) above, in the mean."""
+    found = annealing.bidirectional(MODEL, 200, steps=1, chains=1, jit_compile=False, verbose=0)
+    images = MODEL.simulate(200, 0)[0]
+    ends = MODEL.proposal(images), LinearGaussian(width=None).proposal(images)
+    for bound, sign, (one, other) in ((found.lower, -1, ends), (found.upper, 1, ends[::-1])):
+        expected = MODEL.log_likelihood(images) + sign * tfd.kl_divergence(one, other).numpy()
+        mean, error = bounds.paired(bound, expected)
+        assert error < 0.5
+        assert abs(mean) < 3 * error
 
 
 # === files ===

@@ -41,7 +41,7 @@ def importance_bound(
         model: with `log_joint` and `proposal`, as `streams.checked` says.
         images: `[n, h, w, c]`.
         samples: k.
-        seed: the same seed, batch and chunk give the same draws, for every model.
+        seed: the same seed, batch and chunk give the same draws.
         inflate: widens r's scale: 1.1 or 1.2 for a Gaussian that is narrower than the posterior, whose few draws in
             the tails would weigh too much.
         batch, chunk: images and samples at a time: so many decodings, batch times chunk, are in memory at once.
