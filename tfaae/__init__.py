@@ -18,6 +18,8 @@ _HOMES = {
     "AdaptiveAVB": "tfaae.models",
     "VAE": "tfaae.models",
     "IWAE": "tfaae.models",
+    "AdversarialInference": "tfaae.models",
+    "GaussianInference": "tfaae.models",
     "LatentModel": "tfaae.models",
     "Phase": "tfaae.models",
     "Batch": "tfaae.models",
@@ -32,6 +34,8 @@ _HOMES = {
     "load_model": "tfaae.train",
 }
 _MODULES = (
+    "annealing",
+    "bounds",
     "callbacks",
     "config",
     "data",
@@ -42,6 +46,8 @@ _MODULES = (
     "metrics",
     "models",
     "priors",
+    "reference",
+    "targets",
     "train",
 )
 

@@ -4,6 +4,7 @@ from tfaae.models.aae import AAE, SupervisedAAE
 from tfaae.models.avb import AVB, AdaptiveAVB
 from tfaae.models.base import Batch, LatentModel, Phase, final_models, register
 from tfaae.models.categorical import ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, TwoCodes
+from tfaae.models.inference import AdversarialInference, GaussianInference, VariationalInference
 from tfaae.models.vae import IWAE, VAE
 
 __all__ = [
@@ -12,14 +13,17 @@ __all__ = [
     "IWAE",
     "VAE",
     "AdaptiveAVB",
+    "AdversarialInference",
     "Batch",
     "ClusteringAAE",
     "DimensionReductionAAE",
+    "GaussianInference",
     "LatentModel",
     "Phase",
     "SemiSupervisedAAE",
     "SupervisedAAE",
     "TwoCodes",
+    "VariationalInference",
     "final_models",
     "register",
 ]

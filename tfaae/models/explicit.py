@@ -47,6 +47,7 @@ class ExplicitModel(LatentModel, abc.ABC):
 
     def log_joint(self, images, codes) -> tf.Tensor:
         """`[n, h, w, c]` images in [0, 1], `[..., n, d]` codes -> `[..., n]` log p(x | z) + log p(z), nats."""
+        images, codes = tf.convert_to_tensor(images), tf.convert_to_tensor(codes)
         flat = tf.reshape(codes, [-1, self.latent_dim])
         with self.averaged():
             logits = self.decoder(flat, training=False)

@@ -1,0 +1,200 @@
+"""Variational inference without images: q(z) is fitted to any unnormalised log density (Mescheder et al. 2017, section 6.1).
+
+AVB with and without adaptive contrast, and the two Gaussian families that it is compared with.
+"""
+
+import abc
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfaae import losses, posteriors, targets
+from tfaae.contrast_networks import ContrastBuilder
+from tfaae.errors import InputError, above_zero, choose, not_negative
+from tfaae.models.phased import Phase, PhasedModel, Terms, register
+from tfaae.targets import Target
+
+Rank = Literal["diagonal", "full"]
+Contrast = Literal["none", "adaptive"]
+STEPS = 1000  # training steps of an epoch
+
+
+class VariationalInference(PhasedModel, abc.ABC):
+    """Abstract: q(z) near the density that a target's `log_joint` is proportional to.
+
+    Args:
+        target: a name that `targets.find` knows, or a `Target` (`targets.from_joint`, `targets.from_function`).
+        draws: codes that each training step estimates with.
+        seed: of `PhasedModel`.
+    """
+
+    def __init__(self, target: Any, *, draws: int = 512, seed: int | None = None, name: str | None = None):
+        super().__init__(seed=seed, name=name)
+        above_zero(type(self).__name__, draws=draws)
+        self.target, self.draws = target, draws
+        self.density: Target = targets.find(target) if isinstance(target, str) else target
+        if not isinstance(self.density, Target):
+            raise InputError(
+                f"target: expected a name or a Target, got {target!r}; tfaae.targets.from_function makes one"
+            )
+        self.dim = self.density.dim
+
+    @abc.abstractmethod
+    def draw(self, count: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """`[count, d]` codes from q for a `[2]` int32 seed."""
+
+    def sample(self, count: int, *, seed: int | None = None) -> tf.Tensor:
+        """`[count, d]` draws from q; without a seed they move the model's own."""
+        return self.draw(count, self.seeds.stateless() if seed is None else tf.constant([seed, 0], tf.int32))
+
+    def call(self, count, training=False):
+        return self.sample(count)
+
+    def fit(self, epochs: int = 1, *, steps_per_epoch: int = STEPS, **kwargs) -> keras.callbacks.History:
+        """`keras.Model.fit` without data: an epoch is `steps_per_epoch` training steps."""
+        return super().fit(ticks(), epochs=epochs, steps_per_epoch=steps_per_epoch, shuffle=False, **kwargs)
+
+    def batch(self, data) -> tuple[tf.Tensor]:
+        return (tf.zeros([self.draws]),)  # what is tracked is weighed by its length
+
+    def get_config(self):
+        if not isinstance(self.target, str):
+            raise InputError(
+                f"a {type(self).__name__} of the target {self.density.name!r} cannot be saved: its density is code; keep "
+                "the weights (save_weights), or samples"
+            )
+        return super().get_config()
+
+
+def ticks() -> tf.data.Dataset:
+    """A batch of nothing for every step."""
+    return tf.data.Dataset.from_tensors(tf.zeros([1])).repeat()
+
+
+@register
+class GaussianInference(VariationalInference):
+    """The Gaussian of the highest evidence lower bound, as automatic differentiation finds it (Kucukelbir et al. 2017).
+
+    Args:
+        rank: `"diagonal"` (mean-field) or `"full"`.
+        kwargs: of `VariationalInference`.
+    """
+
+    reports = ("negative_elbo",)
+
+    def __init__(self, target: Any, *, rank: Rank = "diagonal", **kwargs):
+        super().__init__(target, **kwargs)
+        choose("rank", rank, get_args(Rank))
+        self.rank = rank
+        self.gaussian = GaussianParameters(self.dim, rank)
+
+    def phases(self):
+        return (Phase("elbo", self.elbo_loss, ("gaussian",)),)
+
+    def elbo_loss(self, batch, training: bool) -> Terms:
+        """-E_q log p(z, y) - H(q), the entropy in closed form."""
+        q = self.gaussian.distribution()
+        codes = q.sample(self.draws, seed=self.seeds.stateless())
+        return {"negative_elbo": -tf.reduce_mean(self.density.log_joint(codes)) - q.entropy()}
+
+    def draw(self, count, seed):
+        return self.gaussian.distribution().sample(count, seed=seed)
+
+
+class GaussianParameters(keras.layers.Layer):
+    """A mean and a scale; both start as those of N(0, I)."""
+
+    def __init__(self, dim: int, rank: Rank):
+        super().__init__(name="gaussian")
+        self.rank = rank
+        self.mean = self.add_weight(name="mean", shape=(dim,), initializer="zeros")
+        shape = (dim,) if rank == "diagonal" else (dim, dim)
+        self.log_scale = self.add_weight(name="log_scale", shape=shape, initializer="zeros")
+        self.built = True
+
+    def distribution(self) -> tfd.Distribution:
+        raw = self.log_scale.value
+        if self.rank == "diagonal":
+            return tfd.MultivariateNormalDiag(self.mean.value, tf.exp(raw))
+        lower = tf.linalg.band_part(raw, -1, 0)
+        return tfd.MultivariateNormalTriL(self.mean.value, tf.linalg.set_diag(lower, tf.exp(tf.linalg.diag_part(raw))))
+
+
+@register
+class AdversarialInference(VariationalInference):
+    """AVB for a density (Mescheder et al. 2017): z = f(noise), and T learns log q(z) - log r(z).
+
+    Args:
+        contrast: r is `"adaptive"`, the Gaussian of the draws' own mean and variance, or `"none"`, N(0, I).
+        noise_dim: length of the noise; None: as many as codes have coordinates. Fewer leave q without a density.
+        units: hidden widths of f.
+        discriminator_units: width of each residual block of T, all equal.
+        adversary_steps: moves of T in each training step.
+        kwargs: of `VariationalInference`.
+    """
+
+    reports = ("negative_elbo_t_estimate", "contrast", "discriminator", "discriminator_accuracy")
+
+    def __init__(
+        self,
+        target: Any,
+        *,
+        contrast: Contrast = "adaptive",
+        noise_dim: int | None = None,
+        units: tuple[int, ...] = (128, 128),
+        discriminator_units: tuple[int, ...] = (256, 256, 256, 256, 256, 256),
+        adversary_steps: int = 2,
+        **kwargs,
+    ):
+        super().__init__(target, **kwargs)
+        choose("contrast", contrast, get_args(Contrast))
+        not_negative("AdversarialInference", adversary_steps=adversary_steps - 1)
+        width = self.dim if noise_dim is None else noise_dim
+        if width < self.dim:
+            raise InputError(
+                f"AdversarialInference: noise_dim must be at least {self.dim}, the target's dimension, got {width}; "
+                "with less noise q has no density, and T no bound"
+            )
+        self.contrast, self.noise_dim, self.adversary_steps = contrast, noise_dim, adversary_steps
+        self.units, self.discriminator_units = tuple(units), tuple(discriminator_units)
+        builder = ContrastBuilder(self.seeds)
+        self.sampler = builder.noise_network(width, self.units, self.dim)
+        self.discriminator = builder.residual_discriminator({"codes": (self.dim,)}, self.discriminator_units)
+        self.equilibrium = {"discriminator": losses.EQUILIBRIUM["logistic"]["discriminator"]}
+
+    def phases(self):
+        adversary = Phase("discriminator", self.discriminator_loss, ("discriminator",))
+        return (Phase("elbo", self.elbo_loss, ("sampler",)), *[adversary] * self.adversary_steps)
+
+    def elbo_loss(self, batch, training: bool) -> Terms:
+        """-E_q [log p(z, y) - T(z) - log r(z)], T standing still (eq. 4.1)."""
+        codes, r = self.contrasted()
+        estimate = self.discriminate(codes, r)
+        self.track({"contrast": tf.reduce_mean(estimate)}, batch)
+        return {
+            "negative_elbo_t_estimate": tf.reduce_mean(estimate + r.log_prob(codes) - self.density.log_joint(codes))
+        }
+
+    def discriminator_loss(self, batch, training: bool) -> Terms:
+        """-E log sigmoid(T(z_q)) - E log(1 - sigmoid(T(z_r)))."""
+        codes, r = self.contrasted()
+        draws = r.sample(self.draws, seed=self.seeds.stateless())
+        posterior, other = self.discriminate(codes, r), self.discriminate(draws, r)
+        self.track({"discriminator_accuracy": losses.discriminator_accuracy(posterior, other)}, batch)
+        return {"discriminator": losses.discriminator_loss(posterior, other)}
+
+    def contrasted(self) -> tuple[tf.Tensor, tfd.MultivariateNormalDiag]:
+        codes = self.draw(self.draws, self.seeds.stateless())
+        if self.contrast == "none":
+            return codes, tfd.MultivariateNormalDiag(tf.zeros([self.dim]), tf.ones([self.dim]))
+        return codes, posteriors.contrast(*tf.nn.moments(codes, axes=[0]))
+
+    def discriminate(self, codes: tf.Tensor, r: tfd.MultivariateNormalDiag) -> tf.Tensor:
+        """T(z) `[n]`: a network of the whitened code, and - log r in closed form, so that it learns log q alone."""
+        u = (codes - r.mean()) / r.stddev()
+        return self.discriminator(u) + 0.5 * tf.reduce_sum(u**2, axis=-1)
+
+    def draw(self, count, seed):
+        return self.sampler(tf.random.stateless_normal([count, self.sampler.input_shape[-1]], seed))
