@@ -9,8 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tests.cases import MLP
 from tfaae import priors
 from tfaae.errors import InputError
-from tfaae.models import AAE, VAE
-from tfaae.models.base import final_models
+from tfaae.models import AAE, VAE, final_models
 
 SHAPE = (8, 8, 1)
 IMAGES = np.random.default_rng(0).uniform(size=(12, *SHAPE)).astype(np.float32)

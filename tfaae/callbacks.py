@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 from tensorboard.plugins import projector
 
 from tfaae import figures, metrics
@@ -109,24 +110,17 @@ class Equilibrium(keras.callbacks.Callback):
             self.writer.close()
 
 
-class Pictures(keras.callbacks.Callback):
-    """Every few epochs and at the end: figures (PNG, TensorBoard), histograms of codes, the Embedding Projector.
+class Drawing(keras.callbacks.Callback):
+    """Abstract: every few epochs and at the end, figures (PNG, TensorBoard) and histograms of codes.
 
     Args:
-        images, labels: held out from training, `[n, h, w, c]` and `[n]`; the first 2,500 are used, or as many as a
-            sprite holds.
-        classes: names of the labels.
         folder: for the PNG files, each the newest of its kind.
         logs: TensorBoard run folder.
         every: epochs between two sets.
     """
 
-    def __init__(
-        self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], *, folder: Path, logs: Path, every: int
-    ):
+    def __init__(self, *, folder: Path, logs: Path, every: int):
         super().__init__()
-        most = min(PROJECTED, (SHEET // images.shape[1]) ** 2)
-        self.images, self.labels, self.classes = images[:most], labels[:most], classes
         self.folder, self.logs, self.every = Path(folder), Path(logs), every
 
     def on_train_begin(self, logs=None):
@@ -136,10 +130,15 @@ class Pictures(keras.callbacks.Callback):
         if (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]:
             self.draw(epoch)
 
+    def on_train_end(self, logs=None):
+        self.writer.close()
+
     def draw(self, epoch: int) -> None:
-        with self.model.seeds.kept():
-            codes = metrics.batched(self.model.encode_sample, self.images)
-        drawn = figures.of_model(self.model, self.images, self.labels, self.classes, codes=codes)
+        """Draws one set."""
+        raise NotImplementedError
+
+    def write(self, epoch: int, drawn: dict[str, Figure], codes: np.ndarray) -> None:
+        """Keeps a set of figures, and the histograms of `[n, d]` codes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.writer.as_default(step=epoch):
             for name, figure in drawn.items():
@@ -149,11 +148,37 @@ class Pictures(keras.callbacks.Callback):
             for axis in range(min(codes.shape[1], 20)):
                 tf.summary.histogram(f"codes/axis {axis}", codes[:, axis])
         self.writer.flush()
+
+
+class Marginals(Drawing):
+    """Of a model without images: its draws, pair by pair of coordinates."""
+
+    def draw(self, epoch):
+        codes = np.asarray(self.model.sample(4000, seed=0))
+        self.write(epoch, {"draws": figures.marginals(codes, self.model.density.coordinates)}, codes)
+
+
+class Pictures(Drawing):
+    """What shows how a model of images does, and the Embedding Projector.
+
+    Args:
+        images, labels: held out from training, `[n, h, w, c]` and `[n]`; the first 2,500 are used, or as many as a
+            sprite holds.
+        classes: names of the labels.
+        kwargs: of `Drawing`.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], **kwargs):
+        super().__init__(**kwargs)
+        most = min(PROJECTED, (SHEET // images.shape[1]) ** 2)
+        self.images, self.labels, self.classes = images[:most], labels[:most], classes
+
+    def draw(self, epoch):
+        with self.model.seeds.kept():
+            codes = metrics.batched(self.model.encode_sample, self.images)
+        self.write(epoch, figures.of_model(self.model, self.images, self.labels, self.classes, codes=codes), codes)
         names = [figures.class_name(label, self.classes) for label in self.labels]
         write_projector(self.logs, codes, self.images, names)
-
-    def on_train_end(self, logs=None):
-        self.writer.close()
 
 
 def write_projector(folder: Path, codes: np.ndarray, images: np.ndarray, names: list[str]) -> None:

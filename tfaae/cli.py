@@ -141,12 +141,14 @@ def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
     from tfaae import figures, train
 
     _, _, model = train.load(run)
-    images = model.sample(count, seed=seed).numpy()
+    drawn = model.sample(count, seed=seed).numpy()
     if out.suffix == ".npy":
-        np.save(out, images)
+        np.save(out, drawn)
+    elif drawn.ndim == 2:  # of a model of a density
+        out.write_bytes(figures.to_png(figures.marginals(drawn, model.density.coordinates)))
     else:
-        out.write_bytes(figures.to_png(figures.samples(images)))
-    click.echo(f"{count} images in {out}")
+        out.write_bytes(figures.to_png(figures.samples(drawn)))
+    click.echo(f"{count} {'draws' if drawn.ndim == 2 else 'images'} in {out}")
 
 
 @command

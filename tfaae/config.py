@@ -39,7 +39,8 @@ class Section(pydantic.BaseModel):
 class DataConfig(Section):
     """Where images come from, and how they are split."""
 
-    name: str  # digits, npz, folder, four_points, or any name that tensorflow-datasets knows
+    # digits, npz, folder, four_points, none (no images: for models of a target), or any name of tensorflow-datasets
+    name: str
     batch: Count = 100
     labelled: Count | None = None  # training images that keep their label: a balanced draw by the run's seed
     labelled_batch: Count | None = None  # labelled images that come beside each batch, in cycles; None: only within it

@@ -227,6 +227,13 @@ def _four_points(config: DataConfig) -> Source:
     return Source(Split(points[order], labels), Split(points, labels[:4]), ("1", "2", "3", "4"))
 
 
+def _none(config: DataConfig) -> Source:
+    """No images: what a model of a target, which draws its own codes, counts its steps by; 1,000 to an epoch."""
+    empty = np.zeros((1000 * config.batch, 1, 1, 1), np.float32)
+    split = Split(empty, np.full(len(empty), -1, np.int32))
+    return Source(split, split.take(slice(1)), ())
+
+
 def _npz(config: DataConfig) -> Source:
     """A `.npz` file with x_train, y_train, x_test, y_test as Keras keeps them, or images and, perhaps, labels."""
     path = _existing(config, "a .npz file")
@@ -390,6 +397,7 @@ SOURCES: dict[str, Callable[[DataConfig], Source]] = {
     "npz": _npz,
     "folder": _folder,
     "four_points": _four_points,
+    "none": _none,
 }
 
 

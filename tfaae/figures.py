@@ -185,6 +185,31 @@ def scatter(
     return figure
 
 
+def marginals(
+    samples: np.ndarray, names: Sequence[str], *, reference: np.ndarray | None = None, most: int = 4
+) -> Figure:
+    """Draws `[n, d]` pair by pair of the first coordinates, over reference draws in grey (Mescheder et al., figure 5).
+
+    Args:
+        names: of the d coordinates.
+        reference: `[m, d]` draws from the true posterior.
+        most: coordinates shown.
+    """
+    shown = min(most, samples.shape[1])
+    pairs = [(column, row) for row in range(shown) for column in range(row)] or [(0, 0)]
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.2 * rows), layout="constrained")
+    for axes, (x, y) in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), pairs, strict=False):
+        if reference is not None:
+            axes.plot(reference[:, x], reference[:, y], ".", color="#bbbbbb", markersize=2, label="reference")
+        axes.plot(samples[:, x], samples[:, y], ".", color=COLOURS(0), markersize=1.5, alpha=0.5, label="draws from q")
+        axes.set_xlabel(names[x])
+        axes.set_ylabel(names[y])
+    figure.axes[0].legend(loc="upper right", markerscale=4)
+    return figure
+
+
 def _names(classes: Sequence[str], count: int) -> list[str]:
     return [classes[label] if label < len(classes) else str(label) for label in range(count)]
 

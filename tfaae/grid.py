@@ -36,9 +36,9 @@ def log_likelihood(model: Any, images: np.ndarray) -> np.ndarray:
 def decomposition(model: Any, images: np.ndarray, draws: int = DRAWS) -> dict[str, float]:
     """The parts of the mean evidence lower bound over these images, each as likely as the others, in nats.
 
-    `reconstruction`: -E log p(x | z). `mutual_information`: I(x; z). `kl_aggregate_prior`: KL(q(z), p(z)). `elbo`: minus
-    their sum. The last two are from histograms of `draws` codes for each image, with the correction of Miller and Madow
-    (1955) for finite samples.
+    `reconstruction`: -E log p(x | z). `mutual_information`: I(x; z). `kl_aggregate_prior`: KL(q(z), p(z)). `elbo`:
+    minus their sum. I and KL are from histograms of `draws` codes for each image, with the correction of Miller and
+    Madow (1955) for finite samples.
 
     Args:
         model: with `encode_sample`, `log_joint` and a `prior`; its codes 2-D.
@@ -52,7 +52,9 @@ def decomposition(model: Any, images: np.ndarray, draws: int = DRAWS) -> dict[st
     reconstruction = -np.mean([_log_likelihood(model, image, code) for image, code in zip(images, codes, strict=True)])
     reach = max(BOUND, 1.01 * float(np.abs(codes).max()))
     edges = np.linspace(-reach, reach, BINS + 1)
-    counts = np.stack([np.histogram2d(*code.T, bins=(edges, edges))[0] for code in codes])  # [n, bins, bins]
+    counts = np.stack(
+        [np.histogram2d(code[:, 0], code[:, 1], bins=[edges, edges])[0] for code in codes]
+    )  # [n, bins, bins]
     entropies = [_entropy(count) for count in counts]
     together = counts.sum(axis=0)
     information = _entropy(together) - np.mean(entropies)

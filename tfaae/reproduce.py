@@ -13,11 +13,11 @@ import numpy as np
 
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import evaluate, likelihood, records, train
+from tfaae import evaluate, grid, likelihood, records, train
 from tfaae.config import Config, Section
 from tfaae.data import Data
 from tfaae.errors import InputError
-from tfaae.experiments import SELECTED_ON, Experiment, Part, find
+from tfaae.experiments import Experiment, Part, find
 from tfaae.models import LatentModel
 from tfaae.records import Metric, Record
 
@@ -190,7 +190,7 @@ def _record(
         versions=records.versions(),
         seconds=round(sum(note.seconds for note in notes), 1),
         seeds=list(seeds),
-        selected_on=SELECTED_ON,
+        selected_on=experiment.selected_on,
         config=resolved,
         metrics={metric: Metric.of(values) for metric, values in found.items()},
         paper=experiment.paper,
@@ -245,8 +245,17 @@ def _classifier(data: Data) -> keras.Model:
     return classifier
 
 
+def by_grid(model: Any, data: Data) -> dict[str, float]:
+    """The numbers of a model with a 2-D code on a few points, without bounds and adversaries (`tfaae.grid`)."""
+    images = data.test.images
+    found = grid.decomposition(model, images)
+    found["reconstruction_error"] = found["reconstruction"] / math.prod(images.shape[1:])
+    return found | {"log_likelihood": float(np.mean(grid.log_likelihood(model, images)))}
+
+
 MEASURES: dict[str, Callable[[LatentModel, Data], dict[str, float]]] = {
     "evaluate": evaluate.evaluate,
     "parzen": parzen,
     "agreement": agreement,
+    "grid": by_grid,
 }

@@ -19,7 +19,7 @@ from tfaae import metrics, naming, optimizers
 from tfaae.config import Config
 from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
-from tfaae.models import LatentModel, final_models
+from tfaae.models import LatentModel, PhasedModel, final_models
 
 
 class Run:
@@ -54,7 +54,7 @@ def _absolute(config: Config) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update=found)})
 
 
-def build(config: Config, data: Data) -> LatentModel:
+def build(config: Config, data: Data) -> Any:
     """The compiled model of a config. What the data decides, `image_shape` and `classes`, comes from the data.
 
     Raises:
@@ -66,7 +66,9 @@ def build(config: Config, data: Data) -> LatentModel:
     if name is None:
         raise InputError("model: missing name")
     cls: Any = final_models()[choose("model", name, final_models())]
-    decided = {"image_shape": data.image_shape, "seed": config.seed}
+    decided: dict[str, Any] = {"seed": config.seed}
+    if issubclass(cls, LatentModel):
+        decided["image_shape"] = data.image_shape
     if "classes" in naming.parameters(cls):
         decided["classes"] = len(data.classes)
     for key in decided.keys() & given.keys():
@@ -75,7 +77,8 @@ def build(config: Config, data: Data) -> LatentModel:
     given = _in_steps(given, steps) | decided
     naming.check_arguments(f"model {name}", cls, given)
     model = cls(**given)
-    _check_labels(model, data)
+    if isinstance(model, LatentModel):
+        _check_labels(model, data)
     phases = [phase.name for phase in model.phases()]
     for name in config.optim:
         choose(f"phase in optim of {cls.__name__},", name, phases)
@@ -174,7 +177,7 @@ def _check_same(config: Config, files: Run) -> None:
         raise InputError(f"{files.folder} holds a run of another config; choose another --out, or remove it")
 
 
-def _whole_epochs(files: Run, model: LatentModel, steps: int) -> int:
+def _whole_epochs(files: Run, model: PhasedModel, steps: int) -> int:
     """How many epochs the checkpoint has seen; later lines of the history go. A Ctrl-C may have come between two."""
     done, rest = divmod(int(model.steps), steps)
     if rest:
@@ -199,9 +202,13 @@ def _close(callbacks: list[keras.callbacks.Callback]) -> None:
 
 
 def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpoint) -> list[keras.callbacks.Callback]:
-    pictures = board.Pictures(
-        *data.test, data.classes, folder=files.figures, logs=files.logs / "pictures", every=config.train.figures_every
-    )
+    kept: dict[str, Any] = {
+        "folder": files.figures,
+        "logs": files.logs / "pictures",
+        "every": config.train.figures_every,
+    }
+    of_images = issubclass(final_models()[str(config.model["name"])], LatentModel)
+    pictures = board.Pictures(*data.test, data.classes, **kept) if of_images else board.Marginals(**kept)
     return [
         board.StopOnNonFinite(),
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
@@ -216,7 +223,7 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
     ]
 
 
-def load(folder: str | Path) -> tuple[Run, Config, LatentModel]:
+def load(folder: str | Path) -> tuple[Run, Config, Any]:
     """The files, the config and the model of a run, as its last checkpoint left it.
 
     Raises:
@@ -232,7 +239,7 @@ def load(folder: str | Path) -> tuple[Run, Config, LatentModel]:
     return files, configs.load(files.config), load_model(files.checkpoint)
 
 
-def load_model(path: str | Path) -> LatentModel:
+def load_model(path: str | Path) -> Any:
     """A model from a `.keras` file.
 
     The file runs no code: only this package's registered models are made, from plain data.
@@ -252,10 +259,10 @@ def load_model(path: str | Path) -> LatentModel:
         raise InputError(f"{path} is damaged or not a .keras file: {reason}") from error
 
 
-def load_data(config: Config, model: LatentModel) -> Data:
+def load_data(config: Config, model: PhasedModel) -> Data:
     """The data of a config, if its images fit the model."""
     data = sources.load(config.data, config.seed)
-    if data.image_shape != model.image_shape:
+    if isinstance(model, LatentModel) and data.image_shape != model.image_shape:
         raise InputError(
             f"the model takes images {list(model.image_shape)}, {config.data.name} has {list(data.image_shape)}; "
             "set data.size and data.channels"

@@ -2,9 +2,11 @@
 
 from tfaae.models.aae import AAE, SupervisedAAE
 from tfaae.models.avb import AVB, AdaptiveAVB
-from tfaae.models.base import Batch, LatentModel, Phase, final_models, register
+from tfaae.models.base import Batch, LatentModel, Phase, register
 from tfaae.models.categorical import ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, TwoCodes
+from tfaae.models.explicit import ExplicitModel
 from tfaae.models.inference import AdversarialInference, GaussianInference, VariationalInference
+from tfaae.models.phased import PhasedModel, final_models
 from tfaae.models.vae import IWAE, VAE
 
 __all__ = [
@@ -17,9 +19,11 @@ __all__ = [
     "Batch",
     "ClusteringAAE",
     "DimensionReductionAAE",
+    "ExplicitModel",
     "GaussianInference",
     "LatentModel",
     "Phase",
+    "PhasedModel",
     "SemiSupervisedAAE",
     "SupervisedAAE",
     "TwoCodes",

@@ -1,7 +1,6 @@
 """A `LatentModel`: phases over batches of images, and the verbs that everything else knows a model by."""
 
 import abc
-import inspect
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfaae import naming
 from tfaae.errors import InputError
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
 from tfaae.networks import Shape
@@ -253,8 +251,3 @@ def check_prior(prior: Prior, latent_dim: int) -> Prior:
             f"prior {type(prior).__name__} has codes of length {prior.dim}, latent_dim is {latent_dim}; make them equal"
         )
     return prior
-
-
-def final_models() -> dict[str, type[LatentModel]]:
-    """Every concrete model that is imported, by name."""
-    return {cls.__name__: cls for cls in naming.subclasses(LatentModel) if not inspect.isabstract(cls)}

@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 from tfaae import losses, priors
 from tfaae.errors import InputError, choose
 from tfaae.models.base import LatentModel, check_prior
+from tfaae.networks import Arch
 
 
 class ExplicitModel(LatentModel, abc.ABC):
@@ -40,6 +41,8 @@ class ExplicitModel(LatentModel, abc.ABC):
                 f"it is not for {self.prior.get_config()}"
             )
         self.likelihood = likelihood
+
+    arch: Arch  # of the networks, which a final model makes
 
     @abc.abstractmethod
     def proposal(self, images) -> tfd.Distribution:

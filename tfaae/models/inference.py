@@ -1,4 +1,4 @@
-"""Variational inference without images: q(z) is fitted to any unnormalised log density (Mescheder et al. 2017, section 6.1).
+"""Variational inference without images: q(z) is fitted to any unnormalised density (Mescheder et al. 2017, figure 5).
 
 AVB with and without adaptive contrast, and the two Gaussian families that it is compared with.
 """
@@ -12,13 +12,12 @@ from tensorflow_probability import distributions as tfd
 
 from tfaae import losses, posteriors, targets
 from tfaae.contrast_networks import ContrastBuilder
-from tfaae.errors import InputError, above_zero, choose, not_negative
+from tfaae.errors import InputError, choose, not_negative
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
 from tfaae.targets import Target
 
 Rank = Literal["diagonal", "full"]
 Contrast = Literal["none", "adaptive"]
-STEPS = 1000  # training steps of an epoch
 
 
 class VariationalInference(PhasedModel, abc.ABC):
@@ -26,14 +25,12 @@ class VariationalInference(PhasedModel, abc.ABC):
 
     Args:
         target: a name that `targets.find` knows, or a `Target` (`targets.from_joint`, `targets.from_function`).
-        draws: codes that each training step estimates with.
         seed: of `PhasedModel`.
     """
 
-    def __init__(self, target: Any, *, draws: int = 512, seed: int | None = None, name: str | None = None):
+    def __init__(self, target: Any, *, seed: int | None = None, name: str | None = None):
         super().__init__(seed=seed, name=name)
-        above_zero(type(self).__name__, draws=draws)
-        self.target, self.draws = target, draws
+        self.target = target
         self.density: Target = targets.find(target) if isinstance(target, str) else target
         if not isinstance(self.density, Target):
             raise InputError(
@@ -52,25 +49,23 @@ class VariationalInference(PhasedModel, abc.ABC):
     def call(self, count, training=False):
         return self.sample(count)
 
-    def fit(self, epochs: int = 1, *, steps_per_epoch: int = STEPS, **kwargs) -> keras.callbacks.History:
-        """`keras.Model.fit` without data: an epoch is `steps_per_epoch` training steps."""
-        return super().fit(ticks(), epochs=epochs, steps_per_epoch=steps_per_epoch, shuffle=False, **kwargs)
+    def fit(self, x=None, *, draws: int = 512, steps_per_epoch: int = 1000, **kwargs) -> keras.callbacks.History:
+        """`keras.Model.fit`; without `x`, an epoch is `steps_per_epoch` training steps of `draws` codes each."""
+        x = tf.data.Dataset.from_tensors(tf.zeros([draws])).repeat() if x is None else x
+        return super().fit(x, steps_per_epoch=steps_per_epoch, **{"shuffle": False} | kwargs)
 
     def batch(self, data) -> tuple[tf.Tensor]:
-        return (tf.zeros([self.draws]),)  # what is tracked is weighed by its length
+        """As many draws as there are examples, whatever they are."""
+        examples, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return (examples,)
 
     def get_config(self):
         if not isinstance(self.target, str):
             raise InputError(
-                f"a {type(self).__name__} of the target {self.density.name!r} cannot be saved: its density is code; keep "
-                "the weights (save_weights), or samples"
+                f"a {type(self).__name__} of the target {self.density.name!r} cannot be saved: its density is code; "
+                "keep the weights (save_weights), or samples"
             )
         return super().get_config()
-
-
-def ticks() -> tf.data.Dataset:
-    """A batch of nothing for every step."""
-    return tf.data.Dataset.from_tensors(tf.zeros([1])).repeat()
 
 
 @register
@@ -96,7 +91,7 @@ class GaussianInference(VariationalInference):
     def elbo_loss(self, batch, training: bool) -> Terms:
         """-E_q log p(z, y) - H(q), the entropy in closed form."""
         q = self.gaussian.distribution()
-        codes = q.sample(self.draws, seed=self.seeds.stateless())
+        codes = q.sample(tf.shape(batch[0])[0], seed=self.seeds.stateless())
         return {"negative_elbo": -tf.reduce_mean(self.density.log_joint(codes)) - q.entropy()}
 
     def draw(self, count, seed):
@@ -170,7 +165,7 @@ class AdversarialInference(VariationalInference):
 
     def elbo_loss(self, batch, training: bool) -> Terms:
         """-E_q [log p(z, y) - T(z) - log r(z)], T standing still (eq. 4.1)."""
-        codes, r = self.contrasted()
+        codes, r = self.contrasted(batch)
         estimate = self.discriminate(codes, r)
         self.track({"contrast": tf.reduce_mean(estimate)}, batch)
         return {
@@ -179,14 +174,14 @@ class AdversarialInference(VariationalInference):
 
     def discriminator_loss(self, batch, training: bool) -> Terms:
         """-E log sigmoid(T(z_q)) - E log(1 - sigmoid(T(z_r)))."""
-        codes, r = self.contrasted()
-        draws = r.sample(self.draws, seed=self.seeds.stateless())
+        codes, r = self.contrasted(batch)
+        draws = r.sample(tf.shape(batch[0])[0], seed=self.seeds.stateless())
         posterior, other = self.discriminate(codes, r), self.discriminate(draws, r)
         self.track({"discriminator_accuracy": losses.discriminator_accuracy(posterior, other)}, batch)
         return {"discriminator": losses.discriminator_loss(posterior, other)}
 
-    def contrasted(self) -> tuple[tf.Tensor, tfd.MultivariateNormalDiag]:
-        codes = self.draw(self.draws, self.seeds.stateless())
+    def contrasted(self, batch) -> tuple[tf.Tensor, tfd.MultivariateNormalDiag]:
+        codes = self.draw(tf.shape(batch[0])[0], self.seeds.stateless())
         if self.contrast == "none":
             return codes, tfd.MultivariateNormalDiag(tf.zeros([self.dim]), tf.ones([self.dim]))
         return codes, posteriors.contrast(*tf.nn.moments(codes, axes=[0]))

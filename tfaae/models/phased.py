@@ -1,6 +1,7 @@
 """The training frame: a `PhasedModel` is a list of phases plus the one `train_step` that plays them."""
 
 import abc
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -191,3 +192,8 @@ class PhasedModel(keras.Model, abc.ABC):
     def load_own_variables(self, store):
         self.seeds.state.assign(store["seeds"])
         super().load_own_variables({key: store[key] for key in store.keys() if key != "seeds"})  # noqa: SIM118 (HDF5)
+
+
+def final_models() -> dict[str, type[PhasedModel]]:
+    """Every concrete model that is imported, by name."""
+    return {cls.__name__: cls for cls in naming.subclasses(PhasedModel) if not inspect.isabstract(cls)}
