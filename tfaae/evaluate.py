@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfaae import data as sources
 from tfaae import bounds, metrics, reference
+from tfaae import data as sources
 from tfaae.config import Config
 from tfaae.data import Data
 from tfaae.models import AAE, ExplicitModel, LatentModel, TwoCodes, VariationalInference
 from tfaae.seeds import fixed
-
 
 BOUNDED, IMPORTANCE_SAMPLES = 1000, 500  # images, and draws for each, of the importance bound
 TRUSTED = 5.0  # nats of KL that a discriminator learns reliably (measured on Gaussians in 8 dimensions)
@@ -49,9 +48,9 @@ def _of_likelihood(model: LatentModel, images: np.ndarray, found: dict[str, floa
     contrast = found.get("test_contrast", 0.0)
     if contrast > TRUSTED:
         warnings.warn(
-            f"T puts the divergence of posterior and contrast at {contrast:.1f} nats; a discriminator that is trained on "
-            f"draws is reliable up to {TRUSTED:g} and underestimates or explodes beyond: do not read elbo_t_estimate as "
-            "a bound. importance_bound is one, and tfaae.annealing gives log p(x) itself",
+            f"T puts the divergence of posterior and contrast at {contrast:.1f} nats; a discriminator that is trained "
+            f"on draws is reliable up to {TRUSTED:g}, and too low or far too high beyond: do not read elbo_t_estimate "
+            "as a bound. importance_bound is one, and tfaae.annealing gives log p(x) itself",
             stacklevel=3,
         )
     dense = model.arch == "mlp"  # XLA's convolutions are slow on a CPU
