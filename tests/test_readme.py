@@ -12,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 def test_the_script_runs(tmp_path, monkeypatch):
-    (script,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    script = "\n".join(re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(compile(script, "README.md", "exec"), names)
