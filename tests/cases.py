@@ -149,6 +149,13 @@ def marks(name: str) -> list:
     return [pytest.mark.slow] if name in SLOW else []
 
 
+# one row of each kind of decoding, posterior and export: the default where a property costs seconds a row
+FEW = {"aae-deterministic", "supervised-averaged", "clustering", "reduction-labels", "avb-adaptive", "iwae"}
+
+few_by_default = pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=name, marks=[] if name in FEW else pytest.mark.slow) for name, case in CASES.items()],
+)
 every_case = pytest.mark.parametrize(
     "case", [pytest.param(case, id=name, marks=marks(name)) for name, case in CASES.items()]
 )

@@ -3,12 +3,12 @@
 import pytest
 import tensorflow as tf
 
-from tests.cases import every_case, fit
+from tests.cases import few_by_default, fit
 from tfaae import export
 from tfaae.errors import InputError
 
 
-@every_case
+@few_by_default
 def test_export_agrees(case, tmp_path):
     model = case.compiled()
     fit(model, case)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cases import CASES, every_case, fit, marks
+from tests.cases import CASES, FEW, few_by_default, fit
 from tfaae import priors, seeds
 
 MODES = {"eager": {"run_eagerly": True}, "graph": {"jit_compile": False}, "xla": {"jit_compile": True}}
 NOISELESS = [
-    pytest.param(name, marks=marks(name))
+    pytest.param(name, marks=[] if name in FEW else pytest.mark.slow)
     for name, case in CASES.items()
     if not {"input_noise", "input_dropout", "discriminator_noise", "dropout", "noise_dim"} & set(case.arguments)
     and case.arguments.get("game") != "wgan-gp"
@@ -54,7 +54,7 @@ def test_modes_agree(name, constant_draws):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-@every_case
+@few_by_default
 def test_every_model_trains_under_xla(case):
     model = case.compiled(jit_compile=True)
     history = fit(model, case, 16).history
