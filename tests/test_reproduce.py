@@ -75,15 +75,17 @@ def test_deviation_is_over_runs():
 def test_every_part_has_its_config(name, label):
     part = EXPERIMENTS[name].parts[label]
     resolved = config.load(config.find(part.config), part.overrides)
-    chosen = EXPERIMENTS[name].selected_on == experiments.SELECTED_ON
-    assert resolved.data.validation == (10000 if chosen else 0), "hyper-parameters are chosen on held-out images"
+    held_out = re.match(r"validation, ([\d,]+) of", EXPERIMENTS[name].selected_on)
+    expected = int(held_out[1].replace(",", "")) if held_out else 0
+    assert resolved.data.validation == expected, "hyper-parameters are chosen on held-out training images"
     assert part.measure in reproduce.MEASURES
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_goals_and_references_are_of_metrics_that_are_measured(name):
     experiment = EXPERIMENTS[name]
-    metrics = [metric for part in experiment.parts.values() for metric in part.metrics]
+    metrics = [metric for part in experiment.parts.values() for metric in part.metrics] + list(experiment.gains)
+    assert {part for pair in experiment.gains.values() for part in pair} <= experiment.parts.keys()
     assert len(set(metrics)) == len(metrics)
     assert {goal.metric for goal in experiment.goals} | set(experiment.paper) | set(experiment.public) <= set(metrics)
 
@@ -93,6 +95,7 @@ def test_stored_records_are_of_the_table(name):
     record = records.read(name)
     assert record.experiment == name
     metrics = {metric for part in EXPERIMENTS[name].parts.values() for metric in part.metrics}
+    metrics |= {f"{gain}{suffix}" for gain in EXPERIMENTS[name].gains for suffix in ("", "_se")}
     assert set(record.metrics) <= metrics
     assert all(len(metric.runs) == len(record.seeds) for metric in record.metrics.values())
     assert all(metric == Metric.of(metric.runs) for metric in record.metrics.values())

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfaae import annealing, bounds, evaluate, grid, likelihood, records, train
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import evaluate, grid, likelihood, records, train
 from tfaae.config import Config, Section
 from tfaae.data import Data
 from tfaae.errors import InputError
@@ -21,6 +21,8 @@ from tfaae.experiments import Experiment, Part, find
 from tfaae.models import LatentModel
 from tfaae.records import Metric, Record
 
+ANNEALED = 500  # test images
+LOG_LIKELIHOOD = "log_likelihood.npy"  # of a run's folder: what `annealed` found for each image
 PARZEN_SAMPLES = {"10k": 10_000, "1m": 1_000_000}
 
 
@@ -72,6 +74,7 @@ def reproduce(
             if not math.isfinite(values[key]):
                 raise InputError(f"{name}: {key} of {label}-{config.seed} is {values[key]}; there is no record of that")
             found.setdefault(metric, []).append(values[key])
+    found |= _gains(experiment, folder, chosen, seeds)
     command = _command(name, experiment, seeds, parts, overrides)
     notes = [Note.of(folder / f"{label}-{config.seed}") for label, _, config in planned]
     record = _record(name, experiment, command, resolved, found, seeds, [note for note in notes if note])
@@ -80,6 +83,20 @@ def reproduce(
     path = folder / "record.json"
     path.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return record, path
+
+
+def _gains(
+    experiment: Experiment, folder: Path, parts: Collection[str], seeds: Sequence[int]
+) -> dict[str, list[float]]:
+    """What one part's log-likelihood gains over another's on the same images, seed by seed, with its standard error."""
+    found: dict[str, list[float]] = {}
+    for metric, pair in experiment.gains.items():
+        for seed in seeds if set(pair) <= set(parts) else ():
+            first, second = (np.load(folder / f"{part}-{seed}" / LOG_LIKELIHOOD) for part in pair)
+            mean, error = bounds.paired(first, second)
+            found.setdefault(metric, []).append(mean)
+            found.setdefault(f"{metric}_se", []).append(error)
+    return found
 
 
 def finished(runs: str | Path, name: str, part: str) -> Path | None:
@@ -126,7 +143,7 @@ def _run(part: Part, config: Config, folder: Path) -> dict[str, float]:
     data = sources.load(config.data, config.seed)
     with _noted(folder):
         train.run(config, folder, resume=True)  # trains nothing where the run is finished
-        values = MEASURES[part.measure](train.load(folder)[2], data)
+        values = MEASURES[part.measure](train.load(folder)[2], data, folder)
     kept.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return values
 
@@ -202,7 +219,7 @@ def _record(
 # === What is measured ===
 
 
-def parzen(model: LatentModel, data: Data) -> dict[str, float]:
+def parzen(model: LatentModel, data: Data, folder: Path) -> dict[str, float]:
     """Parzen log-likelihood of the test images in nats, with its standard error over them (table 1)."""
     found: dict[str, float] = {}
     for size, count in PARZEN_SAMPLES.items():
@@ -212,7 +229,7 @@ def parzen(model: LatentModel, data: Data) -> dict[str, float]:
     return found
 
 
-def agreement(model: LatentModel, data: Data) -> dict[str, float]:
+def agreement(model: LatentModel, data: Data, folder: Path) -> dict[str, float]:
     """How often a classifier that was trained apart reads, in 10,000 samples, the label that was asked for."""
     classifier = _classifier(data)
     labels = np.arange(10_000, dtype=np.int32) % model.classes
@@ -245,7 +262,7 @@ def _classifier(data: Data) -> keras.Model:
     return classifier
 
 
-def by_grid(model: Any, data: Data) -> dict[str, float]:
+def by_grid(model: Any, data: Data, folder: Path) -> dict[str, float]:
     """The numbers of a model with a 2-D code on a few points, without bounds and adversaries (`tfaae.grid`)."""
     images = data.test.images
     found = grid.decomposition(model, images)
@@ -253,9 +270,33 @@ def by_grid(model: Any, data: Data) -> dict[str, float]:
     return found | {"log_likelihood": float(np.mean(grid.log_likelihood(model, images)))}
 
 
-MEASURES: dict[str, Callable[[LatentModel, Data], dict[str, float]]] = {
-    "evaluate": evaluate.evaluate,
+def annealed(model: Any, data: Data, folder: Path) -> dict[str, float]:
+    """log p(x) of the first 500 test images by annealing, with its standard error over them, beside what `bound` finds.
+
+    The images' own values are kept in the run's folder, where `gains` finds them.
+    """
+    images, kept = data.test.images[:ANNEALED], folder / "annealing.npz"
+    result = annealing.annealed_importance(model, images, file=kept, jit_compile=_dense(model))
+    np.save(folder / LOG_LIKELIHOOD, result.log_likelihood)
+    mean, error = bounds.summary(result.log_likelihood)
+    return {"ais": mean, "ais_se": error} | bound(model, data, folder)
+
+
+def bound(model: Any, data: Data, folder: Path) -> dict[str, float]:
+    """The importance bound of 5,000 draws on the first 500 test images, beside what `evaluate` finds."""
+    found = bounds.importance_bound(model, data.test.images[:ANNEALED], 5000, jit_compile=_dense(model))
+    return {"importance_bound_5000": float(np.mean(found))} | evaluate.evaluate(model, data)
+
+
+def _dense(model: Any) -> bool:
+    return model.arch == "mlp"  # XLA's convolutions are slow on a CPU
+
+
+MEASURES: dict[str, Callable[[Any, Data, Path], dict[str, float]]] = {
+    "evaluate": lambda model, data, folder: evaluate.evaluate(model, data),
     "parzen": parzen,
     "agreement": agreement,
     "grid": by_grid,
+    "bound": bound,
+    "annealed": annealed,
 }

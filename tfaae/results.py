@@ -52,12 +52,13 @@ def _rows(name: str, experiment: Experiment, record: Record | None) -> list[str]
 
 def _metrics(experiment: Experiment, measured: Collection[str]) -> list[str]:
     """Without standard errors, and without those of a part for days until someone had them."""
-    return [
+    of_parts = [
         metric
         for part in experiment.parts.values()
         for metric, key in part.metrics.items()
         if not key.endswith("_se") and (not part.takes_days or metric in measured)
     ]
+    return of_parts + list(experiment.gains)
 
 
 def _sources() -> str:
