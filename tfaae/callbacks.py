@@ -151,11 +151,15 @@ class Drawing(keras.callbacks.Callback):
 
 
 class Marginals(Drawing):
-    """Of a model without images: its draws, pair by pair of coordinates."""
+    """Of a model without images: its draws, pair by pair of coordinates; over the target, where that is a plane."""
 
     def draw(self, epoch):
+        target = self.model.density
         codes = np.asarray(self.model.sample(4000, seed=0))
-        self.write(epoch, {"draws": figures.marginals(codes, self.model.density.coordinates)}, codes)
+        drawn = {"draws": figures.marginals(codes, target.coordinates)}
+        if target.dim == 2:
+            drawn["draws_over_density"] = figures.over_density(codes, target.log_joint, target.coordinates)
+        self.write(epoch, drawn, codes)
 
 
 class Pictures(Drawing):

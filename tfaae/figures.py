@@ -1,7 +1,7 @@
 """Figures: arrays -> matplotlib figures. `of_model` makes the set that is looked at, from a model's verbs alone."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -207,6 +207,22 @@ def marginals(
         axes.set_xlabel(names[x])
         axes.set_ylabel(names[y])
     figure.axes[0].legend(loc="upper right", markerscale=4)
+    return figure
+
+
+def over_density(samples: np.ndarray, log_density: Callable[[Any], Any], names: Sequence[str]) -> Figure:
+    """Draws `[n, 2]` over the density, in grey, that they are to follow: `log_density` takes `[..., 2]`."""
+    low, high = samples.min(axis=0) - 0.5, samples.max(axis=0) + 0.5
+    x, y = (np.linspace(low[i], high[i], 200, dtype=np.float32) for i in (0, 1))
+    values = np.asarray(log_density(np.stack(np.meshgrid(x, y), axis=-1)))
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    extent = (low[0], high[0], low[1], high[1])
+    axes.imshow(np.exp(values - values.max()), origin="lower", extent=extent, cmap="Greys", aspect="auto")
+    axes.plot(samples[:, 0], samples[:, 1], ".", color=COLOURS(0), markersize=1.5, alpha=0.5)
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.set_title("draws from q over the target", fontsize=10)
     return figure
 
 

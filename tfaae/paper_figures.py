@@ -1,17 +1,17 @@
-"""The figures of Makhzani et al. 2015, drawn anew from the finished runs of the experiments."""
+"""The figures of the papers, drawn anew from the finished runs of the experiments."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from tfaae import data as sources
-from tfaae import figures, likelihood, metrics, records, reproduce, train
+from tfaae import figures, likelihood, metrics, records, reference, reproduce, train
 from tfaae.data import Data
-from tfaae.models import LatentModel
 
-NEAREST = "nearest"  # the one picture that is not among a model's own
+NEAREST = "nearest"  # these two are not among the pictures of a model
+MARGINALS = "marginals"
 
 
 class PaperFigure(NamedTuple):
@@ -19,7 +19,7 @@ class PaperFigure(NamedTuple):
 
     experiment: str
     part: str
-    picture: str  # of those that `figures.of_model` draws, or NEAREST
+    picture: str  # of those that `figures.of_model` draws, or NEAREST or MARGINALS
 
 
 def write(runs: str | Path) -> tuple[list[Path], list[str]]:
@@ -45,7 +45,10 @@ def write(runs: str | Path) -> tuple[list[Path], list[str]]:
     return written, list(missing)
 
 
-def _draw(model: LatentModel, data: Data, picture: str) -> Figure:
+def _draw(model: Any, data: Data, picture: str) -> Figure:
+    if picture == MARGINALS:
+        draws, exact = np.asarray(model.sample(4000, seed=0)), reference.exact_samples(4000, seed=0)
+        return figures.marginals(draws, model.density.coordinates, reference=exact)
     if picture == NEAREST:
         samples = np.asarray(model.sample(90, seed=0))
         found = likelihood.nearest(samples[8::9], data.train.images)
@@ -75,5 +78,9 @@ FIGURES = {
     "11a_1000_labels": PaperFigure("aae-dimred-2d-1000", "short", "codes"),
     "11b_100_labels": PaperFigure("aae-dimred-2d-100", "short", "codes"),
     "11c_no_label": PaperFigure("aae-dimred-2d-unsup", "short", "codes"),
+    "avb_5_eight_schools": PaperFigure("avb-eight-schools", "avb_ac", MARGINALS),
+    "avb_5_full_rank": PaperFigure("avb-eight-schools", "full_rank", MARGINALS),
+    "avb_6_avb": PaperFigure("avb-toy", "avb", "codes"),
+    "avb_6_vae": PaperFigure("avb-toy", "vae", "codes"),
     "11d_ten_dimensions": PaperFigure("aae-dimred-10d-100", "short", "codes_on_circle"),
 }

@@ -264,7 +264,7 @@ def _classifier(data: Data) -> keras.Model:
 
 def by_grid(model: Any, data: Data, folder: Path) -> dict[str, float]:
     """The numbers of a model with a 2-D code on a few points, without bounds and adversaries (`tfaae.grid`)."""
-    images = data.test.images
+    images = np.unique(data.test.images, axis=0)
     found = grid.decomposition(model, images)
     found["reconstruction_error"] = found["reconstruction"] / math.prod(images.shape[1:])
     return found | {"log_likelihood": float(np.mean(grid.log_likelihood(model, images)))}
