@@ -12,7 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfaae import losses, posteriors, targets
 from tfaae.contrast_networks import ContrastBuilder
-from tfaae.errors import InputError, choose, not_negative
+from tfaae.errors import InputError, above_zero, choose
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
 from tfaae.targets import Target
 
@@ -145,7 +145,7 @@ class AdversarialInference(VariationalInference):
     ):
         super().__init__(target, **kwargs)
         choose("contrast", contrast, get_args(Contrast))
-        not_negative("AdversarialInference", adversary_steps=adversary_steps - 1)
+        above_zero("AdversarialInference", adversary_steps=adversary_steps)
         width = self.dim if noise_dim is None else noise_dim
         if width < self.dim:
             raise InputError(
