@@ -57,7 +57,7 @@ def from_function(log_joint: Callable[[tf.Tensor], tf.Tensor], dim: int, name: s
         InputError: where its values, or their gradients, are not what a target's are.
     """
     above_zero(f"target {name}", dim=dim)
-    return _checked(Target(name, log_joint, tuple(_numbered("z", dim))))
+    return checked(Target(name, log_joint, tuple(_numbered("z", dim))))
 
 
 def from_joint(joint: tfd.Distribution, name: str = "joint", **observed: Any) -> Target:
@@ -89,7 +89,7 @@ def from_joint(joint: tfd.Distribution, name: str = "joint", **observed: Any) ->
         total = free.unnormalized_log_prob(constrain.forward(u)) + constrain.forward_log_det_jacobian(u)
         return tf.cast(total, z.dtype)
 
-    return _checked(Target(name, log_joint, tuple(_coordinates(name, free._flat_resolve_names(), shapes))))
+    return checked(Target(name, log_joint, tuple(_coordinates(name, free._flat_resolve_names(), shapes))))
 
 
 def eight_schools() -> Target:
@@ -164,8 +164,12 @@ def _split(z: tf.Tensor, shapes: Any) -> Any:
     return tf.nest.pack_sequence_as(shapes, parts)
 
 
-def _checked(target: Target) -> Target:
-    """The target itself, after a look at a few standard normal points with two batch axes."""
+def checked(target: Target) -> Target:
+    """The target itself, after a look at a few standard normal points with two batch axes.
+
+    Raises:
+        InputError: where its values, or their gradients, are not `[...]`, finite, for `[..., dim]` points.
+    """
     z = tf.random.stateless_normal((2, 3, target.dim), fixed(0))
     told = f"target {target.name}: expected log_joint of `[2, 3, {target.dim}]` points to be `[2, 3]`"
     with tf.GradientTape() as tape:

@@ -36,6 +36,7 @@ class VariationalInference(PhasedModel, abc.ABC):
             raise InputError(
                 f"target: expected a name or a Target, got {target!r}; tfaae.targets.from_function makes one"
             )
+        targets.checked(self.density)
         self.dim = self.density.dim
 
     @abc.abstractmethod
