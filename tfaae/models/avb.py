@@ -5,6 +5,7 @@ contrast). In the paper T's positive class is the posterior, and so it is here.
 """
 
 import abc
+import math
 from typing import Literal, get_args
 
 import tensorflow as tf
@@ -163,7 +164,8 @@ class AVB(AdversarialBayes):
         return self.encoder(images, training=training), prior
 
     def discriminate(self, images, codes, contrast):
-        return self.discriminator([images, codes]) - contrast.log_prob(codes)
+        constant = 0.5 * self.latent_dim * math.log(2 * math.pi)  # 1/2 |z|^2 is added for a Normal prior, and no more
+        return self.discriminator([images, codes]) - contrast.log_prob(codes) - constant
 
     def proposal(self, images):
         """The prior: this posterior has no density."""
