@@ -1,0 +1,359 @@
+"""Adversarial variational Bayes: T against its optimum, adaptive contrast against a VAE, one step against the paper."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfaae import posteriors
+from tfaae.contrast_networks import ContrastBuilder
+from tfaae.errors import InputError
+from tfaae.models import AVB, VAE, AdaptiveAVB
+from tfaae.seeds import Seeds
+
+SHAPE, DIM = (2, 2, 1), 2
+SMALL = {"units": [16], "noise_dim": 3, "discriminator_units": [16], "head": 8, "seed": 1}
+POSTERIORS = {"basis": {"bases": 3, "moment_draws": 16}, "implicit": {}, "gaussian": {}}
+RATE = 0.1
+
+
+def images_of(count: int, seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).uniform(size=(count, *SHAPE)).astype(np.float32))
+
+
+def copies(images: tf.Tensor, count: int) -> tf.Tensor:
+    return tf.repeat(images, count, axis=0)
+
+
+def adaptive(posterior: str = "basis", **changes) -> AdaptiveAVB:
+    options = SMALL | POSTERIORS[posterior] | changes
+    return AdaptiveAVB(SHAPE, DIM, posterior=posterior, **options)
+
+
+# === T's optimum is log q(z | x) - log p(z) ===
+
+
+class Known(keras.layers.Layer):
+    """q(z | x) = N(slope (x_1 - 1/2, x_2 - 1/2), deviation^2 I), x_1 and x_2 the first two pixels."""
+
+    def __init__(self, slope: float, deviation: float, seeds: Seeds):
+        super().__init__()
+        self.slope, self.deviation, self.seeds = slope, deviation, seeds
+
+    def density(self, images) -> tfd.Distribution:
+        mean = self.slope * (tf.reshape(images, [-1, 4])[:, :DIM] - 0.5)
+        return tfd.MultivariateNormalDiag(mean, self.deviation * tf.ones_like(mean))
+
+    def call(self, images, training=False):
+        return self.density(images).sample(seed=self.seeds.stateless())
+
+
+def trained_discriminator(adversary: str, slope: float, deviation: float, steps: int = 600) -> AVB:
+    """An AVB of a known posterior, whose T alone was trained."""
+    units = (64, 64) if adversary == "pair" else (64, 64, 64)
+    model = AVB(SHAPE, DIM, adversary=adversary, discriminator_units=units, head=32, units=[8], seed=2)
+    model.encoder = Known(slope, deviation, model.seeds)
+    phase = next(phase for phase in model.phases() if phase.name == "discriminator")
+    model.phases = lambda: (phase,)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    model.compile({"discriminator": keras.optimizers.Adam(rate)}, steps_per_execution=100)
+    model.fit(images_of(256 * steps), batch_size=256, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("adversary", "slope", "deviation"), [("pair", 4.0, 0.6), ("residual", 4.0, 0.6), ("residual", 5.0, 0.3)]
+)
+def test_t_finds_the_log_ratio_of_gaussians(adversary, slope, deviation):
+    model = trained_discriminator(adversary, slope, deviation)
+    images = images_of(20_000, seed=9)
+    density, prior = model.encoder.density(images), model.prior.given(tf.fill([len(images)], -1))
+    codes = model.encoder(images)
+    optimum = density.log_prob(codes) - prior.log_prob(codes)
+    found = model.discriminate(images, codes, prior)
+    divergence = np.mean(tfd.kl_divergence(density, prior))
+    assert 1 < divergence < 4
+    assert np.mean(found) == pytest.approx(divergence, rel=0.1)
+    assert np.corrcoef(found, optimum)[0, 1] > 0.98
+    draws = prior.sample(seed=[1, 2])
+    assert np.mean(np.exp(model.discriminate(images, draws, prior))) == pytest.approx(1, abs=0.15)  # E_p q / p
+
+
+def test_t_can_only_guess_where_the_posterior_is_the_prior():
+    model = trained_discriminator("residual", slope=0.0, deviation=1.0, steps=200)
+    loss = model.discriminator_loss(model.batch(images_of(20_000, seed=9)), training=False)["discriminator"]
+    assert float(loss) == pytest.approx(2 * np.log(2), abs=0.01)
+    assert model.equilibrium["discriminator"] == pytest.approx(2 * np.log(2))
+
+
+# === Adaptive contrast ===
+
+
+def without_t(**changes) -> AdaptiveAVB:
+    """A Gaussian posterior, and a network that makes T 0: its optimum, since there q is r."""
+    model = adaptive("gaussian", initial_std=0.5, **changes)
+    model.discriminator = lambda inputs: -0.5 * tf.reduce_sum(inputs[1] ** 2, axis=-1)
+    return model
+
+
+def vae_of(model: AdaptiveAVB, **changes) -> VAE:
+    """The VAE of the same encoder, decoder and coming draws."""
+    vae = VAE(SHAPE, DIM, units=[16], seed=1, **changes)
+    vae.encoder.network.set_weights(model.encoder.network.get_weights())
+    vae.decoder.set_weights(model.decoder.get_weights())
+    vae.seeds.state.assign(model.seeds.state.value)
+    return vae
+
+
+def test_with_t_at_its_optimum_the_divergence_is_exact():
+    model = without_t()
+    images = copies(images_of(5), 4000)
+    model.elbo_loss(model.batch(images), training=True)
+    exact = np.mean(model.encoder.density(images).kl_divergence(tfd.MultivariateNormalDiag(np.zeros(DIM, "f4"))))
+    assert exact > 0.1
+    assert float(model.trackers["contrast"].result()) == pytest.approx(0, abs=1e-5)
+    assert float(model.trackers["kl_t_estimate"].result()) == pytest.approx(exact, rel=0.03)
+
+
+def test_with_t_at_its_optimum_the_loss_is_a_vaes_draw_by_draw():
+    """Where the VAE, too, takes log q - log p at its draws: a mixture has no closed form."""
+    mixture = {"prior": {"name": "GaussianMixture", "components": 3}}
+    model = without_t(**mixture)
+    vae = vae_of(model, **mixture)
+    terms = [one.elbo_loss(one.batch(images_of(50)), training=True) for one in (model, vae)]
+    (reconstruction, kl), (expected, expected_kl) = (list(one.values()) for one in terms)
+    assert float(reconstruction) == pytest.approx(float(expected), rel=1e-5)
+    assert float(kl) == pytest.approx(float(expected_kl), rel=1e-3)  # r's variance has a floor, q's has not
+    elbos = [float(one.trackers[name].result()) for one, name in ((model, "elbo_t_estimate"), (vae, "elbo"))]
+    assert elbos[0] == pytest.approx(elbos[1], rel=1e-3)
+
+
+def test_gradients_through_the_code_alone_are_those_of_a_vae():
+    """Proposition 2: in the mean, what q's own parameters add to log q is nothing."""
+    model = without_t()
+    vae = vae_of(model)
+    images = copies(images_of(3), 20_000)
+    found = []
+    for one in (model, vae):
+        weights = one.encoder.trainable_variables
+        with tf.GradientTape() as tape:
+            total = tf.add_n(list(one.elbo_loss(one.batch(images), training=True).values()))
+        found.append(np.concatenate([np.ravel(gradient) for gradient in tape.gradient(total, weights)]))
+    np.testing.assert_allclose(found[0], found[1], atol=0.03 * np.abs(found[1]).max())
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 5.0), (0.01, 0.0), (30.0, -2.0)])
+def test_t_does_not_see_where_the_posterior_lies_or_how_wide_it_is(scale, shift):
+    model, images = adaptive(), images_of(7)
+    codes, mean, raw = np.random.default_rng(1).normal(size=(3, 7, DIM)).astype(np.float32)
+    here = model.discriminate(images, codes, tfd.MultivariateNormalDiag(mean, np.exp(raw)))
+    moved = tfd.MultivariateNormalDiag(scale * mean + shift, scale * np.exp(raw))
+    there = model.discriminate(images, scale * codes + shift, moved)
+    np.testing.assert_allclose(there, here, rtol=1e-3, atol=1e-3)
+    assert np.ptp(here) > 0.1
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_no_gradient_passes_through_the_contrast(posterior):
+    model = adaptive(posterior)
+    weights = model.encoder.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        codes, contrast = model.encoder.with_contrast(images_of(6), training=True)
+        moments = tf.stack([contrast.mean(), contrast.stddev(), contrast.variance()])
+    assert weights
+    assert tape.gradient(moments, weights) == [None] * len(weights)
+    for weight, gradient in zip(weights, tape.gradient(codes, weights), strict=True):
+        assert np.any(gradient != 0), f"{weight.path} moves no code"
+
+
+# === The posterior of basis vectors ===
+
+
+def basis(draws: int) -> posteriors.Basis:
+    """With amplitudes far from their small start, and means that are not 0."""
+    builder = ContrastBuilder(Seeds(4))
+    network = builder.basis_encoder(SHAPE, DIM, 3, [8])
+    random = np.random.default_rng(3)
+    for name, low, high in (("offset", 1, 2), ("amplitudes", 5, 7)):
+        bias = network.get_layer(name).bias
+        bias.assign(random.uniform(low, high, size=bias.shape))
+    return posteriors.Basis(network, builder.seeds, builder.basis(3, 4, DIM), draws)
+
+
+def brute_force(posterior: posteriors.Basis, image, draws: int = 100_000) -> tuple:
+    """Mean and variance of draws of one image, without its moments in closed form."""
+    codes = [np.asarray(posterior(copies(image, 10_000))) for _ in range(draws // 10_000)]
+    return np.mean(np.concatenate(codes), axis=0), np.var(np.concatenate(codes), axis=0)
+
+
+def test_the_moments_of_a_basis_are_those_of_its_draws():
+    posterior, images = basis(draws=100_000), images_of(2)
+    training = posterior.with_contrast(images, training=True)[1]
+    before = posterior.with_contrast(images)[1].variance()
+    posterior.settle()
+    settled = posterior.with_contrast(images)[1]
+    assert np.all(np.abs(before / settled.variance() - 1) > 0.1), "one step's running average is far from settled"
+    for row in range(2):
+        mean, variance = brute_force(posterior, images[row : row + 1])
+        for contrast in (training, settled):
+            np.testing.assert_allclose(contrast.mean()[row], mean, rtol=0.02)
+            np.testing.assert_allclose(contrast.variance()[row], variance + posteriors.VARIANCE_FLOOR, rtol=0.02)
+    np.testing.assert_allclose(posterior.mode(images), settled.mean(), rtol=1e-5)
+
+
+def test_without_extra_draws_the_moments_are_the_batchs_own():
+    """As in the authors' code: of one image alone the mean is that of its very draws."""
+    codes, contrast = basis(draws=0).with_contrast(copies(images_of(1), 50), training=True)
+    np.testing.assert_allclose(contrast.mean()[0], np.mean(codes, axis=0), rtol=1e-5)
+
+
+def test_settling_is_repeatable_and_training_goes_on_from_it():
+    posterior = basis(draws=16)
+    posterior.settle()
+    settled = np.array(posterior.variance_v)
+    posterior.settle()
+    np.testing.assert_allclose(posterior.variance_v, settled, rtol=0.05)
+    posterior.with_contrast(images_of(4), training=True)
+    assert 0 < np.max(np.abs(posterior.variance_v - settled)) < 0.2 * np.max(settled)
+
+
+def test_a_basis_starts_almost_without_noise():
+    model = adaptive()
+    assert np.all(model.encoder.with_contrast(images_of(5), training=True)[1].stddev() < 0.05)
+
+
+# === One training step, against a plain transcription of the authors' code ===
+
+
+def draw_by_hand(model, images) -> tuple:
+    """z, and r's mean and deviation: the prior's own without adaptive contrast."""
+    if isinstance(model, AVB):
+        noise = keras.random.normal((len(images), model.noise_dim), seed=model.seeds)
+        z = model.encoder.network([images, noise], training=True)
+        return z, tf.zeros_like(z), tf.ones_like(z)
+    heads = model.encoder.network(images, training=True)
+    offset, raw = heads[:, 0], heads[:, 1:] - 5
+    amplitudes = tf.where(raw > 0, raw, tf.exp(tf.minimum(raw, 0.0)) - 1) + 1
+    v = model.encoder.basis(keras.random.normal((len(images), model.bases, model.noise_dim), seed=model.seeds))
+    mean_v = tf.reduce_mean(v, axis=0)
+    mean = offset + tf.reduce_sum(amplitudes * mean_v, axis=1)
+    variance = tf.reduce_sum(amplitudes**2 * tf.reduce_mean((v - mean_v) ** 2, axis=0), axis=1)
+    z = offset + tf.reduce_sum(amplitudes * v, axis=1)
+    return z, tf.stop_gradient(mean), tf.sqrt(tf.stop_gradient(variance) + 1e-4)
+
+
+def t_by_hand(model, images, u):
+    return model.discriminator([images, u]) + tf.reduce_sum(u**2, axis=-1) / 2
+
+
+def primal_by_hand(model, images):
+    """E [-log p(x | z) + T + log r(z | x) - log p(z)]."""
+    z, mean, deviation = draw_by_hand(model, images)
+    u = (z - mean) / deviation
+    log_r = -tf.reduce_sum(u**2 / 2 + tf.math.log(deviation) + np.log(2 * np.pi) / 2, axis=-1)
+    log_p = -tf.reduce_sum(z**2 / 2 + np.log(2 * np.pi) / 2, axis=-1)
+    pixels = tf.nn.sigmoid_cross_entropy_with_logits(images, model.decoder(z, training=True))
+    return tf.reduce_mean(tf.reduce_sum(pixels, axis=[1, 2, 3]) + t_by_hand(model, images, u) + log_r - log_p)
+
+
+def dual_by_hand(model, images):
+    """Cross-entropy: the posterior's draws are of class 1, r's of class 0."""
+    z, mean, deviation = draw_by_hand(model, images)
+    eta = tfd.MultivariateNormalDiag(tf.zeros_like(z), tf.ones_like(z)).sample(seed=model.seeds.stateless())
+    real, fake = t_by_hand(model, images, (z - mean) / deviation), t_by_hand(model, images, eta)
+    return tf.reduce_mean(-tf.math.log_sigmoid(real)) + tf.reduce_mean(-tf.math.log_sigmoid(-fake))
+
+
+def step_by_hand(model, images, order: str, steps: int) -> None:
+    """Gradient descent, each player's gradient from the state that `order` asks for."""
+    primal = primal_by_hand, [*model.encoder.trainable_variables, *model.decoder.trainable_variables]
+    dual = dual_by_hand, model.discriminator.trainable_variables
+    waiting = []
+    for loss, weights in (primal, *[dual] * steps):
+        with tf.GradientTape() as tape:
+            total = loss(model, images)
+        waiting += zip(weights, tape.gradient(total, weights), strict=True)
+        if order == "sequential":
+            descend(waiting)
+            waiting = []
+    descend(waiting)
+
+
+def descend(moves: list) -> None:
+    for weight, gradient in moves:
+        weight.assign_sub(RATE * gradient)
+
+
+def stepped(model, images):
+    """After one training step of the package's own."""
+    model.compile({"elbo": keras.optimizers.SGD(RATE), "discriminator": keras.optimizers.SGD(RATE)}, run_eagerly=True)
+    model.train_on_batch(images)
+    return model
+
+
+def make(kind: str, order: str = "sequential", steps: int = 1, **changes):
+    changes |= {"order": order, "adversary_steps": steps, "initial_std": 0.3}
+    return AVB(SHAPE, DIM, **SMALL, **changes) if kind == "plain" else adaptive("basis", moment_draws=0, **changes)
+
+
+@pytest.mark.parametrize("kind", ["plain", "adaptive"])
+@pytest.mark.parametrize(("order", "steps"), [("simultaneous", 1), ("sequential", 1), ("sequential", 2)])
+def test_one_step_is_that_of_the_authors_code(kind, order, steps):
+    images = images_of(6)
+    found, expected = make(kind, order, steps), make(kind, order, steps)
+    start = [np.array(weight) for weight in found.trainable_variables]
+    stepped(found, images)
+    step_by_hand(expected, images, order, steps)
+    assert [found.optimizers[name].iterations.numpy() for name in ("elbo", "discriminator")] == [1, steps]
+    for old, one, other in zip(start, found.trainable_variables, expected.trainable_variables, strict=True):
+        assert np.any(old != one), one.path
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.max(np.abs(one - old)) + 1e-7)
+
+
+def test_orders_differ_in_what_the_second_player_sees():
+    """The first moves alike; then T is taught by codes of the encoder before, or after, its move."""
+    one, other = (stepped(make("adaptive", order), images_of(6)) for order in ("simultaneous", "sequential"))
+    for weight, same in zip(one.encoder.trainable_variables, other.encoder.trainable_variables, strict=True):
+        np.testing.assert_allclose(weight, same, rtol=1e-5, atol=1e-7)
+    kernels = [np.array(model.discriminator.trainable_variables[0]) for model in (one, other)]
+    assert np.max(np.abs(kernels[0] - kernels[1])) > 1e-4
+
+
+@pytest.mark.parametrize(("step", "weight"), [(0, 0), (1, 0.25), (3, 0.75), (4, 1), (100, 1)])
+def test_the_divergence_gains_its_weight_over_the_first_steps(step, weight):
+    model = adaptive(warm_up_steps=4)
+    model.steps.assign(step)
+    for training, expected in ((True, weight), (False, 1)):
+        model.reset_metrics()
+        found = model.elbo_loss(model.batch(images_of(5)), training)["regularisation"]
+        divergence = float(model.trackers["kl_t_estimate"].result())
+        assert divergence > 0.1
+        assert float(found) == pytest.approx(expected * divergence, rel=1e-6)
+
+
+# === What a user gets told ===
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "told"),
+    [
+        (AVB, {"noise_dim": 0}, "AVB: noise_dim must be at least 1, got 0; without noise T has no bound"),
+        (AdaptiveAVB, {"noise_dim": 0}, "AdaptiveAVB: noise_dim must be at least 1"),
+        (AVB, {"likelihood": "gaussian"}, r"unknown likelihood 'gaussian'.* \(choices: bernoulli, squared\)"),
+        (AVB, {"prior": "Uniform"}, r"log p\(z\) must be finite everywhere"),
+        (AVB, {"order": "simultaneous", "adversary_steps": 2}, "1 where order is simultaneous, got 2"),
+        (AVB, {"adversary_steps": 0}, "adversary_steps must be at least 1"),
+        (AVB, {"order": "at once"}, "unknown order 'at once'"),
+        (AVB, {"adversary": "residue"}, "did you mean 'residual'"),
+        (AVB, {"adversary": "residual", "discriminator_units": (16, 8)}, r"expected equal widths, got \[16, 8\]"),
+        (AVB, {"discriminator_units": ()}, "discriminator_units must be one or more widths above 0"),
+        (AVB, {"warm_up_steps": -1}, "warm_up_steps must be at least 0, got -1"),
+        (AdaptiveAVB, {"posterior": "deterministic"}, r"with a mean and a variance.*'deterministic'.*choices: basis"),
+        (AdaptiveAVB, {"bases": 0}, "bases must be above 0"),
+        (AdaptiveAVB, {"moment_draws": -1}, "moment_draws must be at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(model, arguments, told):
+    with pytest.raises(InputError, match=told):
+        model(SHAPE, DIM, **SMALL | arguments)
