@@ -207,3 +207,19 @@ def test_a_style_of_two_axes_is_drawn_with_its_labels():
     model = SupervisedAAE((8, 8, 1), 2, classes=3, seed=0, **MLP)
     images, codes = np.zeros((4, 8, 8, 1), np.float32), np.zeros((4, 2), np.float32)
     assert "style_by_content" in figures.of_model(model, images, np.arange(4) % 3, "abc", codes=codes)
+
+
+def test_schedules_of_a_phase_that_moves_twice_end_with_the_run():
+    rate = {"name": "CosineDecay", "initial_learning_rate": 0.1}
+    raw = {
+        "data": {"name": "digits", "batch": 100},
+        "model": {"name": "AVB", "latent_dim": 2, "units": [8], "discriminator_units": [8], "adversary_steps": 2},
+        "optim": {name: {"name": "sgd", "learning_rate": rate} for name in ("elbo", "discriminator")},
+        "train": {"epochs": 3, "xla": False},
+    }
+    resolved = config.parse(raw)
+    source = data.load(resolved.data)
+    built = train.build(resolved, source).optimizers
+    steps = len(source.train) // 100 * 3
+    assert built["elbo"]._learning_rate.decay_steps == steps
+    assert built["discriminator"]._learning_rate.decay_steps == 2 * steps

@@ -79,11 +79,13 @@ def build(config: Config, data: Data) -> Any:
     model = cls(**given)
     if isinstance(model, LatentModel):
         _check_labels(model, data)
-    phases = [phase.name for phase in model.phases()]
+    phases = [phase.name for phase in model.phases()]  # one that moves twice a step ends its schedule in the same epoch
     for name in config.optim:
         choose(f"phase in optim of {cls.__name__},", name, phases)
     built = {
-        name: optimizers.build(f"optim.{name}", spec, steps_per_epoch=steps, epochs=config.train.epochs)
+        name: optimizers.build(
+            f"optim.{name}", spec, steps_per_epoch=steps * phases.count(name), epochs=config.train.epochs
+        )
         for name, spec in config.optim.items()
     }
     model.compile(built, jit_compile=config.train.xla)
