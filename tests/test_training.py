@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cases import CASES, MLP, fit, state
-from tfaae import callbacks, figures, train
+from tfaae import callbacks, config, data, figures, train
 from tfaae.errors import InputError
 from tfaae.models import SupervisedAAE
 
