@@ -593,3 +593,82 @@ def test_a_damaged_prepared_set_is_named(tfds_folder, tmp_path):
     records.write_bytes(records.read_bytes()[:100_000])
     with pytest.raises(InputError, match=r"split train in .*3\.0\.1 is damaged"):
         load("mnist", data_dir=str(tmp_path))
+
+
+# === Four points ===
+
+
+def test_four_points():
+    found = load("four_points")
+    assert found.image_shape == (2, 2, 1)
+    assert found.classes == ("1", "2", "3", "4")
+    np.testing.assert_array_equal(found.test.images.reshape(4, 4), np.eye(4))  # one pixel lit, another each time
+    np.testing.assert_array_equal(found.test.labels, np.arange(4))
+    assert len(found.train) == 1000 * 512
+    np.testing.assert_array_equal(np.bincount(found.train.labels), 4 * [128_000])
+    np.testing.assert_array_equal(found.train.images.reshape(-1, 4).argmax(axis=1), found.train.labels)
+    np.testing.assert_array_equal(found.train.images.sum(axis=(1, 2, 3)), 1)
+
+
+# === Binary pixels ===
+
+GREYS = np.tile(np.float32([0, 0.1, 0.5, 1]), (60, 4, 1))[..., None]  # [60, 4, 4, 1]
+
+
+def drawn(seed: int = 0, **keys) -> np.ndarray:
+    """`[batches, 20, 4, 4, 1]` training images of a stream of `GREYS` in batches of 20."""
+    split = Split(GREYS, np.arange(60, dtype=np.int32))
+    stream = data.batches(split, 20, seed=seed, binarise=True, **{"epochs": 1} | keys)
+    return np.array([images for images, _ in stream.as_numpy_iterator()])
+
+
+def test_training_pixels_are_drawn_with_their_own_value():
+    found = drawn(epochs=20)  # 60 steps of 20 images with 4 pixels of each grey
+    assert set(np.unique(found)) == {0, 1}
+    means = found.mean(axis=(0, 1, 2, 4))
+    np.testing.assert_array_equal(means[[0, 3]], [0, 1])  # never, and always
+    np.testing.assert_allclose(means[1:3], [0.1, 0.5], atol=0.03)  # 4 standard errors of the second
+    ones = found[..., 2, 0].reshape(len(found) * 20, 4)
+    assert np.all(np.abs(np.corrcoef(ones.T) - np.eye(4)) < 0.15), "pixels are drawn by themselves"
+
+
+def test_training_pixels_are_drawn_anew_in_every_epoch():
+    split = Split(GREYS[:20], np.arange(20, dtype=np.int32))
+    stream = data.batches(split, 20, seed=0, epochs=3, binarise=True)
+    first, second, third = (images[np.argsort(labels)] for images, labels in stream.as_numpy_iterator())
+    for one, other in itertools.combinations((first, second, third), 2):
+        differ = (one != other)[:, :, 2].mean()
+        assert differ == pytest.approx(0.5, abs=0.2)
+
+
+def test_seed_and_epoch_alone_decide_the_pixels():
+    whole = drawn(seed=3, epochs=4)
+    np.testing.assert_array_equal(whole, drawn(seed=3, epochs=4))
+    np.testing.assert_array_equal(whole[:3], drawn(seed=3, epochs=1))
+    np.testing.assert_array_equal(whole[6:], drawn(seed=3, epochs=4, first_epoch=2))  # resumed after two epochs
+    assert not np.array_equal(whole, drawn(seed=4, epochs=4))
+
+
+def test_labelled_images_have_pixels_of_their_own():
+    split = Split(np.full((10, 4, 4, 1), 0.5, np.float32), np.arange(10, dtype=np.int32))
+    stream = data.batches(split, 10, seed=0, epochs=1, labelled_batch=10, binarise=True)
+    (images, labelled), _ = next(stream.as_numpy_iterator())
+    assert set(np.unique(labelled)) == {0, 1}
+    assert (images != labelled).mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_held_out_pixels_are_drawn_once_and_always_alike(npz):
+    path = npz(x_train=GREYS, x_test=GREYS)
+    first, second = (
+        data.load(DataConfig(name="npz", path=path, batch=1, validation=20, binarise=True), seed=seed)
+        for seed in (0, 1)
+    )
+    plain = load("npz", path=path, validation=20)
+    for one, other in ((first.test, second.test), (first.validation, second.validation)):
+        np.testing.assert_array_equal(one.images, other.images)
+        assert set(np.unique(one.images)) == {0, 1}
+    np.testing.assert_array_equal(first.train.images, plain.train.images)  # grey: drawn batch by batch
+    assert set(np.unique(plain.test.images)) == set(np.unique(GREYS))
+    means = first.test.images.mean(axis=(0, 1, 3))
+    np.testing.assert_array_equal(means[[0, 3]], [0, 1])
+    np.testing.assert_allclose(means[1:3], [0.1, 0.5], atol=0.13)  # 4 standard errors of the second
