@@ -1,5 +1,6 @@
 """Networks: every size and channel count, noise only while training, spectral normalisation, starts."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -78,3 +79,71 @@ def test_no_batch_normalisation_in_a_discriminator():
 def test_too_small_for_the_convolutions(size, units):
     with pytest.raises(InputError, match="convolutions need images"):
         Builder(Seeds(0), "conv").encoder((size, size, 1), 2, units)
+
+
+# === The convolutional families of adversarial variational Bayes ===
+
+
+def maps(network: keras.Model, convolution: type) -> list[tuple]:
+    """(side, filters) of every convolution's maps, cropped where they are."""
+    shapes = []
+    for layer in network.layers:
+        if isinstance(layer, convolution | keras.layers.Cropping2D):
+            shapes[len(shapes) - isinstance(layer, keras.layers.Cropping2D) :] = [layer.output.shape]
+    assert all(shape[1] == shape[2] for shape in shapes)
+    return [(shape[1], shape[3]) for shape in shapes]
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "channels", "encoder", "decoder"),
+    [
+        ("conv1", 28, 1, [(14, 16), (7, 32), (4, 32)], [(7, 32), (14, 16), (28, 1)]),
+        ("conv1", 64, 3, [(32, 16), (16, 32), (8, 32)], [(16, 32), (32, 16), (64, 3)]),
+        ("conv0", 28, 1, [(28, 64), (28, 128), (14, 256), (7, 512)], [(14, 256), (28, 128), (28, 64), (28, 1)]),
+        ("conv0", 64, 3, [(32, 64), (16, 128), (8, 256), (4, 512)], [(8, 256), (16, 128), (32, 64), (64, 3)]),
+    ],
+)
+def test_feature_maps_are_those_of_the_authors(arch, size, channels, encoder, decoder):
+    builder, shape = Builder(Seeds(0), arch), (size, size, channels)
+    down, up = builder.encoder(shape, 5, ()), builder.decoder(5, shape, ())
+    assert maps(down, keras.layers.Conv2D) == encoder
+    assert maps(up, keras.layers.Conv2DTranspose) == decoder
+    kernels = {layer.kernel.shape[:2] for layer in [*down.layers, *up.layers] if "conv" in layer.name}
+    assert kernels == {(5, 5)}
+    side, filters = encoder[-1]
+    features = {"conv1": 800, "conv0": side * side * filters}[arch]
+    assert down.get_layer("codes").kernel.shape == (features, 5)
+    images = np.random.default_rng(0).uniform(size=(1, *shape)).astype(np.float32)
+    assert up(down(images)).shape == (1, *shape)
+
+
+@pytest.mark.parametrize(("arch", "maps_with_noise", "normalised"), [("conv1", 3, 0), ("conv0", 4, 3)])
+def test_noise_is_added_to_every_map_and_takes_the_place_of_batch_normalisation(arch, maps_with_noise, normalised):
+    builder = Builder(Seeds(0), arch)
+    for noise_dim, added, batch_norms in ((0, 0, normalised), (3, maps_with_noise, 0)):
+        network = builder.encoder((8, 8, 1), 2, (), noise_dim=noise_dim)
+        layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert [(layer.momentum, layer.epsilon) for layer in layers] == [(0.999, 1e-3)] * batch_norms
+        images_of_noise = [layer for layer in network.layers if "dense" in layer.name and layer.kernel.shape[0] == 3]
+        assert len(images_of_noise) == added
+    images, noise = np.ones((2, 8, 8, 1), np.float32), np.float32([[1, 0, 0], [0, 0, 2]])
+    codes = np.asarray(network([images, noise]))
+    assert np.all(codes[0] != codes[1])
+
+
+def test_convolutions_of_the_authors_see_centred_pixels():
+    """From -1 to 1: a grey image of 1/2 is 0, and without a bias gives nothing."""
+    network = Builder(Seeds(0), "conv1").encoder((8, 8, 1), 2, ())
+    grey, white = (np.full((1, 8, 8, 1), value, np.float32) for value in (0.5, 1.0))
+    assert np.all(np.asarray(network(grey)) == 0)
+    assert np.all(np.asarray(network(white)) != 0)
+
+
+@pytest.mark.parametrize(("arch", "size"), [("conv1", 7), ("conv0", 3)])
+def test_too_small_for_the_authors_convolutions(arch, size):
+    for make in (
+        lambda builder, shape: builder.encoder(shape, 2, ()),
+        lambda builder, shape: builder.decoder(2, shape, ()),
+    ):
+        with pytest.raises(InputError, match=f"arch {arch} needs images of at least {size + 1} pixels, got {size}"):
+            make(Builder(Seeds(0), arch), (size, size, 1))
