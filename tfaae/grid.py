@@ -14,6 +14,7 @@ from tfaae.errors import InputError
 BOUND, POINTS = 6.0, 601  # of the grid over the code: the prior's mass outside is 4e-9
 BINS = 60  # of histograms, along each axis
 DRAWS = 100_000  # codes for each image
+PIXELS = 4_000_000  # decoded at a time
 
 
 def log_likelihood(model: Any, images: np.ndarray) -> np.ndarray:
@@ -27,10 +28,11 @@ def log_likelihood(model: Any, images: np.ndarray) -> np.ndarray:
     """
     _check_plane(model)
     axis = np.linspace(-BOUND, BOUND, POINTS)
-    plane = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).astype(np.float32)
-    rows = [np.repeat(row[:, None], len(images), axis=1) for row in plane]  # [points, n, 2] at a time
-    log_joint = np.stack([np.asarray(model.log_joint(images, row), np.float64) for row in rows])
-    return logsumexp(log_joint, axis=(0, 1)) + 2 * np.log(axis[1] - axis[0])
+    plane = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    blocks = np.array_split(plane, -(-len(plane) * np.size(images) // PIXELS))
+    parts = [model.log_joint(images, np.repeat(block[:, None], len(images), axis=1)) for block in blocks]
+    log_joint = np.concatenate([np.asarray(part, np.float64) for part in parts])  # [points, n]
+    return logsumexp(log_joint, axis=0) + 2 * np.log(axis[1] - axis[0])
 
 
 def decomposition(model: Any, images: np.ndarray, draws: int = DRAWS) -> dict[str, float]:
