@@ -634,11 +634,11 @@ def test_training_pixels_are_drawn_with_their_own_value():
 
 def test_training_pixels_are_drawn_anew_in_every_epoch():
     split = Split(GREYS[:20], np.arange(20, dtype=np.int32))
-    stream = data.batches(split, 20, seed=0, epochs=3, binarise=True)
-    first, second, third = (images[np.argsort(labels)] for images, labels in stream.as_numpy_iterator())
-    for one, other in itertools.combinations((first, second, third), 2):
-        differ = (one != other)[:, :, 2].mean()
-        assert differ == pytest.approx(0.5, abs=0.2)
+    stream = data.batches(split, 20, seed=0, epochs=3, binarise=True).as_numpy_iterator()
+    by_place, by_image = zip(*((images, images[np.argsort(labels)]) for images, labels in stream), strict=True)
+    for epochs in (by_place, by_image):
+        for one, other in itertools.combinations(np.array(epochs), 2):
+            assert (one != other)[:, :, 2].mean() == pytest.approx(0.5, abs=0.2)
 
 
 def test_seed_and_epoch_alone_decide_the_pixels():
