@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tests.cases import CASES
 from tfaae import posteriors
 from tfaae.contrast_networks import ContrastBuilder
 from tfaae.errors import InputError
@@ -192,11 +193,34 @@ def brute_force(posterior: posteriors.Basis, image, draws: int = 100_000) -> tup
     return np.mean(np.concatenate(codes), axis=0), np.var(np.concatenate(codes), axis=0)
 
 
+def settle(posterior: posteriors.Basis) -> None:
+    mean, variance = posterior.estimate(100_000)
+    posterior.mean_v.assign(mean)
+    posterior.variance_v.assign(variance)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_a_settled_models_proposal_has_the_moments_of_its_codes(ema):
+    """Of the averaged encoder, where there is one."""
+    case = CASES["avb-adaptive"]
+    model = case.model(case.image_shape, case.latent_dim, seed=3, **case.arguments | {"ema": ema})
+    model.compile({"elbo": "adam", "discriminator": "adam"}, jit_compile=False)
+    model.fit(case.images(), batch_size=8, epochs=2, verbose=0)
+    before = model.seeds.state.numpy()
+    model.settle()
+    np.testing.assert_array_equal(model.seeds.state.numpy(), before)
+    image = case.images(1)
+    codes = np.concatenate([model.encode_sample(np.repeat(image, 10_000, axis=0)) for _ in range(5)])
+    proposal = model.proposal(image)
+    np.testing.assert_allclose(proposal.stddev()[0], np.sqrt(codes.var(axis=0) + posteriors.VARIANCE_FLOOR), rtol=0.02)
+    np.testing.assert_allclose(proposal.mean()[0], codes.mean(axis=0), atol=0.03 * codes.std())
+
+
 def test_the_moments_of_a_basis_are_those_of_its_draws():
     posterior, images = basis(draws=100_000), images_of(2)
     training = posterior.with_contrast(images, training=True)[1]
     before = posterior.with_contrast(images)[1].variance()
-    posterior.settle()
+    settle(posterior)
     settled = posterior.with_contrast(images)[1]
     assert np.all(np.abs(before / settled.variance() - 1) > 0.1), "one step's running average is far from settled"
     for row in range(2):
@@ -215,9 +239,9 @@ def test_without_extra_draws_the_moments_are_the_batchs_own():
 
 def test_settling_is_repeatable_and_training_goes_on_from_it():
     posterior = basis(draws=16)
-    posterior.settle()
+    settle(posterior)
     settled = np.array(posterior.variance_v)
-    posterior.settle()
+    settle(posterior)
     np.testing.assert_allclose(posterior.variance_v, settled, rtol=0.05)
     posterior.with_contrast(images_of(4), training=True)
     assert 0 < np.max(np.abs(posterior.variance_v - settled)) < 0.2 * np.max(settled)

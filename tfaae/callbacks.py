@@ -28,9 +28,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
         for term in self.model.reports:
             if not np.isfinite(logs[term]):
                 phase = self.model.phase_of.get(term, term)
+                usual = f"Try a smaller learning rate for {phase} or a phase before it"
                 raise InputError(
                     f"{term} is {float(logs[term])} at step {int(self.model.steps)}, in phase {phase}: stopped; the "
-                    f"last good checkpoint, if any, stays. Try a smaller learning rate for {phase} or a phase before it"
+                    f"last good checkpoint, if any, stays. {self.model.advice.get(term, usual)}"
                 )
 
 

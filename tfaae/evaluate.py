@@ -10,7 +10,7 @@ from tfaae import bounds, metrics, reference
 from tfaae import data as sources
 from tfaae.config import Config
 from tfaae.data import Data
-from tfaae.models import AAE, ExplicitModel, LatentModel, TwoCodes, VariationalInference
+from tfaae.models import AAE, AdaptiveAVB, ExplicitModel, LatentModel, TwoCodes, VariationalInference
 from tfaae.seeds import fixed
 
 BOUNDED, IMPORTANCE_SAMPLES = 1000, 500  # images, and draws for each, of the importance bound
@@ -26,6 +26,8 @@ def evaluate(model: Any, data: Data) -> dict[str, float]:
     """
     if isinstance(model, VariationalInference):
         return of_target(model)
+    if isinstance(model, AdaptiveAVB):
+        model.settle()
     test = data.test
     reported = model.evaluate(sources.in_order(test, metrics.rows_at_once(test.images)), verbose=0, return_dict=True)
     with model.seeds.kept():

@@ -138,12 +138,10 @@ class Basis(Posterior):
         mean = offset + tf.reduce_sum(amplitudes * mean_v, axis=1)
         return codes, contrast(mean, tf.reduce_sum(amplitudes**2 * variance_v, axis=1))
 
-    def settle(self, draws: int = 100_000) -> None:
-        """Estimates E v and Var v anew from many draws, for evaluation; the next training step goes on from there."""
+    def estimate(self, draws: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """E v and Var v, `[bases, d]` each, from many draws."""
         blocks = [self._noisy(10_000) for _ in range(-(-draws // 10_000))]
-        mean, variance = tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
-        self.mean_v.assign(mean)
-        self.variance_v.assign(variance)
+        return tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
 
     def _heads(self, images, training) -> tuple[tf.Tensor, tf.Tensor]:
         both = self.network(images, training=training)

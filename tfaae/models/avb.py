@@ -6,6 +6,7 @@ contrast). In the paper T's positive class is the posterior, and so it is here.
 
 import abc
 import math
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import tensorflow as tf
@@ -21,6 +22,12 @@ from tfaae.networks import Activation, Arch, Precision, default_units
 
 Adversary = Literal["pair", "residual"]
 Contrasted = Literal["basis", "implicit", "gaussian"]
+
+
+DIVERGED = (
+    "The discriminator T has diverged: posterior and contrast are too far apart for it. Try AdaptiveAVB, "
+    "warm_up_steps, a smaller learning rate for elbo, or a larger noise_dim"
+)
 
 
 class AdversarialBayes(ExplicitModel, abc.ABC):
@@ -47,6 +54,7 @@ class AdversarialBayes(ExplicitModel, abc.ABC):
         "discriminator",
         "discriminator_accuracy",
     )
+    advice = MappingProxyType(dict.fromkeys(("regularisation", "contrast", "kl_t_estimate", "discriminator"), DIVERGED))
 
     def __init__(
         self,
@@ -218,6 +226,16 @@ class AdaptiveAVB(AdversarialBayes):
     def discriminate(self, images, codes, contrast):
         u = (codes - contrast.mean()) / contrast.stddev()
         return self.discriminator([images, u]) + 0.5 * tf.reduce_sum(u**2, axis=-1)
+
+    def settle(self) -> None:
+        """Before measuring: the moments of a basis anew from 100,000 draws, in place of those of recent batches."""
+        if not isinstance(self.encoder, posteriors.Basis):
+            return
+        with self.seeds.kept(), self.averaged():
+            mean, variance = self.encoder.estimate(100_000)
+        copies = {id(source): copy for source, copy in self.averages.pairs()} if self.averages else {}
+        for weight, value in ((self.encoder.mean_v, mean), (self.encoder.variance_v, variance)):
+            copies.get(id(weight), weight).assign(value)
 
     def proposal(self, images):
         """r(z | x), the Gaussian of the posterior's mean and variance."""

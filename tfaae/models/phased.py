@@ -39,6 +39,7 @@ class PhasedModel(keras.Model, abc.ABC):
 
     reports: tuple[str, ...]  # every number that the phases track, in the order of the progress bar
     equilibrium: Mapping[str, float] = MappingProxyType({})  # where an adversary's terms settle when it can only guess
+    advice: Mapping[str, str] = MappingProxyType({})  # term -> what to do where it is not finite
     order: Order = "sequential"  # each phase sees the last one's move; "simultaneous": all gradients from one state
 
     def __init__(self, *, seed: int | None = None, name: str | None = None):
