@@ -63,7 +63,7 @@ def test_the_likelihood_is_that_of_the_linear_gaussian_model():
 def test_a_posterior_that_ignores_the_image(mean, deviation, error):
     """KL(N(m, s^2), N(0, I)) in closed form; no information."""
     model = ignorant(mean, deviation)
-    found = grid.decomposition(model, np.zeros((2, *SHAPE), np.float32))
+    found = grid.decomposition(model, np.zeros((2, *SHAPE), np.float32), draws=50_000)
     exact = float(model.density.kl_divergence(tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2))))
     assert found["kl_aggregate_prior"] == pytest.approx(exact, abs=error)
     assert found["mutual_information"] == pytest.approx(0, abs=0.003)
@@ -75,7 +75,7 @@ def test_images_that_codes_tell_apart_share_all_their_information():
     model = ignorant([0.0, 0.0], [0.2, 0.2])
     centres = iter(np.float32([[-2, -2], [-2, 2], [2, -2], [2, 2]]))
     model.encode_sample = lambda images: next(centres) + model.density.sample(len(images), seed=model.seeds.stateless())
-    found = grid.decomposition(model, np.zeros((4, *SHAPE), np.float32))
+    found = grid.decomposition(model, np.zeros((4, *SHAPE), np.float32), draws=50_000)
     assert found["mutual_information"] == pytest.approx(np.log(4), abs=1e-3)
 
 
@@ -83,7 +83,7 @@ def test_from_the_exact_posterior_the_elbo_is_the_likelihood():
     """E ELBO = -R - I - KL (Hoffman and Johnson 2016), and no gap is left."""
     model = linear()
     images, _ = model.simulate(4, seed=1)
-    found = grid.decomposition(model, images)
+    found = grid.decomposition(model, images, draws=50_000)
     assert found["elbo"] == pytest.approx(np.mean(model.log_likelihood(images)), abs=0.02)
     assert 0 < found["mutual_information"] < np.log(4)
     parts = found["reconstruction"] + found["mutual_information"] + found["kl_aggregate_prior"]
@@ -99,7 +99,7 @@ def test_the_identity_gives_a_vaes_own_elbo():
     codes = density.sample(20_000, seed=[1, 2])
     exact = float(tf.reduce_mean(model.log_joint(images, codes) - density.log_prob(codes)))
     before = np.array(model.seeds.state)
-    found = grid.decomposition(model, images)
+    found = grid.decomposition(model, images, draws=50_000)
     assert found["elbo"] == pytest.approx(exact, abs=0.02)
     assert found["mutual_information"] > 0.1
     assert np.mean(grid.log_likelihood(model, images)) > exact

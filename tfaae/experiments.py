@@ -175,7 +175,7 @@ def _four_points() -> Experiment:
         parts,
         goals,
         paper,
-        notes="The likelihood is a sum over a grid of codes, KL(q(z), p(z)) is from histograms of 100,000 codes each, "
+        notes="The likelihood is a sum over a grid of codes, KL(q(z), p(z)) is from histograms of a million codes, "
         "the reconstruction error is the mean cross-entropy of a pixel, and the ELBO follows from the three: no "
         "estimate by T. -log 4 = -1.386 is the best possible log-likelihood.",
         selected_on="nothing: there are four points, and no other set",

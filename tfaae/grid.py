@@ -12,8 +12,8 @@ from scipy.special import logsumexp
 from tfaae.errors import InputError
 
 BOUND, POINTS = 6.0, 601  # of the grid over the code: the prior's mass outside is 4e-9
-BINS = 60  # of histograms, along each axis
-DRAWS = 100_000  # codes for each image
+BINS = 0.24  # of histograms, along each axis, times the root of the draws: 240 for the usual million
+DRAWS, AT_ONCE = 1_000_000, 50_000  # codes for each image
 PIXELS = 4_000_000  # decoded at a time
 
 
@@ -40,7 +40,8 @@ def decomposition(model: Any, images: np.ndarray, draws: int = DRAWS) -> dict[st
 
     `reconstruction`: -E log p(x | z). `mutual_information`: I(x; z). `kl_aggregate_prior`: KL(q(z), p(z)). `elbo`:
     minus their sum. I and KL are from histograms of `draws` codes for each image, with the correction of Miller and
-    Madow (1955) for finite samples.
+    Madow (1955) for finite samples. Cells blur sharp edges of a posterior: with a million draws I was low by 0.004 and
+    KL by 0.002 nats on four sectors of a disc.
 
     Args:
         model: with `encode_sample`, `log_joint` and a `prior`; its codes 2-D.
@@ -50,10 +51,10 @@ def decomposition(model: Any, images: np.ndarray, draws: int = DRAWS) -> dict[st
     """
     _check_plane(model)
     with model.seeds.kept():
-        codes = [np.asarray(model.encode_sample(np.repeat(image[None], draws, axis=0))) for image in images]
+        codes = [_codes(model, image, draws) for image in images]
     reconstruction = -np.mean([_log_likelihood(model, image, code) for image, code in zip(images, codes, strict=True)])
     reach = max(BOUND, 1.01 * float(np.abs(codes).max()))
-    edges = np.linspace(-reach, reach, BINS + 1)
+    edges = np.linspace(-reach, reach, int(BINS * draws**0.5) + 1)
     counts = np.stack(
         [np.histogram2d(code[:, 0], code[:, 1], bins=[edges, edges])[0] for code in codes]
     )  # [n, bins, bins]
@@ -68,6 +69,11 @@ def decomposition(model: Any, images: np.ndarray, draws: int = DRAWS) -> dict[st
         "kl_aggregate_prior": float(divergence),
         "elbo": float(-reconstruction - information - divergence),
     }
+
+
+def _codes(model: Any, image: np.ndarray, draws: int) -> np.ndarray:
+    blocks = np.array_split(np.repeat(image[None], draws, axis=0), -(-draws // AT_ONCE))
+    return np.concatenate([np.asarray(model.encode_sample(block)) for block in blocks])
 
 
 def _log_likelihood(model: Any, image: np.ndarray, codes: np.ndarray) -> float:
@@ -88,7 +94,7 @@ def _log_cells(model: Any, edges: np.ndarray) -> np.ndarray:
     width = edges[1] - edges[0]
     fine = (edges[:-1, None] + inside * width).reshape(-1)
     plane = np.stack(np.meshgrid(fine, fine, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
-    log_density = np.asarray(model.prior.log_prob(plane), np.float64).reshape(BINS, 5, BINS, 5)
+    log_density = np.asarray(model.prior.log_prob(plane), np.float64).reshape(len(edges) - 1, 5, len(edges) - 1, 5)
     return logsumexp(log_density, axis=(1, 3)) + 2 * np.log(width / 5)
 
 
