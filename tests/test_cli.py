@@ -163,7 +163,7 @@ def test_debug_shows_the_traceback():
         ("model.units=[]", ["units"]),
         ("model.units=[0]", ["units"]),
         ("model.discriminator_units=[0]", ["discriminator_units"]),
-        ("model.arch=cnv", ["model AAE: arch: should be 'mlp' or 'conv', got 'cnv'"]),
+        ("model.arch=cnv", ["model AAE: arch: should be 'mlp', 'conv', 'conv1' or 'conv0', got 'cnv'"]),
         ("model.likelihood=l2", ["likelihood: should be 'bernoulli' or 'squared', got 'l2'"]),
         ("model.posterior=gauss", ["posterior: should be 'deterministic', 'gaussian' or 'implicit', got 'gauss'"]),
         ("model.spectral_norm=1", ["spectral_norm: expected true or false, got 1"]),

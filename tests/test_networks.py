@@ -147,3 +147,9 @@ def test_too_small_for_the_authors_convolutions(arch, size):
     ):
         with pytest.raises(InputError, match=f"arch {arch} needs images of at least {size + 1} pixels, got {size}"):
             make(Builder(Seeds(0), arch), (size, size, 1))
+
+
+@pytest.mark.parametrize("arch", ["conv1", "conv0"])
+def test_a_family_with_layers_of_its_own_takes_no_units(arch):
+    with pytest.raises(InputError, match=f"arch {arch} has layers of its own: leave units out"):
+        Builder(Seeds(0), arch).encoder((28, 28, 1), 2, (8,))

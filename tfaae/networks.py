@@ -127,6 +127,8 @@ class Builder:
         hidden = Noise(input_noise, self.seeds)(image) if input_noise else image
         hidden = Dropout(input_dropout, self.seeds)(hidden) if input_dropout else hidden
         if self.arch == "conv1" or self.arch == "conv0":
+            if units:
+                raise InputError(f"arch {self.arch} has layers of its own: leave units out, got {list(units)}")
             return conv_families.trunk(self.arch, hidden, noise, self._layer), inputs
         check_units(units=units)
         normalised = self.batch_norm != "none"
