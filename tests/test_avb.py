@@ -66,7 +66,7 @@ def trained_discriminator(adversary: str, slope: float, deviation: float, steps:
 @pytest.mark.parametrize(
     ("adversary", "slope", "deviation", "steps"),
     [
-        ("residual", 5.0, 0.3, 600),
+        ("residual", 5.0, 0.3, 1200),
         pytest.param("residual", 4.0, 0.6, 600, marks=pytest.mark.slow),
         pytest.param("pair", 4.0, 0.6, 2000, marks=pytest.mark.slow),
     ],

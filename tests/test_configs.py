@@ -8,6 +8,7 @@ import pytest
 from tfaae import config, data, train
 
 CONFIGS = sorted(config.folder().glob("*.yaml"))
+LARGE = {"avb_mnist_dcgan", "aae_mnist_clustering_16"}  # 20 seconds each; smaller configs of their kinds are quick
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,10 @@ def stand_in(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LARGE), id=path.stem) for path in CONFIGS],
+)
 def test_builds_and_takes_a_step(path, stand_in):
     raw = config.load(path)
     overrides = ["train.xla=false", "data.validation=0"]

@@ -76,7 +76,7 @@ def test_the_loss_is_minus_the_lower_bound_with_its_entropy():
 # === AVB ===
 
 
-@pytest.mark.parametrize("contrast", ["adaptive", "none"])
+@pytest.mark.parametrize("contrast", ["adaptive", pytest.param("none", marks=pytest.mark.slow)])
 def test_draws_come_to_have_the_targets_moments(contrast):
     model, steps = AdversarialInference("gaussian", contrast=contrast, seed=1, **QUICK), 1000
     model.compile(

@@ -125,6 +125,7 @@ def test_nuts_has_the_moments_of_eight_schools():
     assert 0.3 < np.mean(run.samples[..., 1] > 0) < 0.7
 
 
+@pytest.mark.slow
 def test_nuts_warns_of_chains_that_do_not_mix():
     def far_apart(z):
         return tf.reduce_logsumexp(-((z - tf.constant([-30.0, 30.0])) ** 2) / 2, axis=-1)
