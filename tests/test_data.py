@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfaae import data
+from tfaae import data, image_sources
 from tfaae.config import DataConfig
 from tfaae.data import Split
 from tfaae.errors import InputError
@@ -142,7 +142,7 @@ def test_npz_unpickles_nothing(npz, tmp_path):
 
 
 def test_check_knows_the_number_of_classes():
-    split = data.from_arrays(UINT8, LABELS)
+    split = image_sources.from_arrays(UINT8, LABELS)
     data.check(split, 3)
     with pytest.raises(InputError, match=r"labels -1 \(unknown\) to 1, got 0 to 2"):
         data.check(split, 2)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export"},
     {"config", "conv_families", "losses", "naming"},
-    {"networks"},
+    {"image_sources", "networks"},
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets"},
     {"models.phased", "reference"},
     {"models.base"},
