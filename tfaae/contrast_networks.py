@@ -13,11 +13,9 @@ from tfaae.networks import Builder, Shape, check_units
 class ContrastBuilder(Builder):
     """A `Builder` of basis encoders, noise networks, and discriminators of pairs (x, z)."""
 
-    def basis_encoder(
-        self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int], input_noise: float = 0.0
-    ) -> keras.Model:
+    def basis_encoder(self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int]) -> keras.Model:
         """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes."""
-        hidden, inputs = self._trunk(image_shape, units, input_noise)
+        hidden, inputs = self._trunk(image_shape, units)
         offset = layers.Dense(latent_dim, kernel_initializer=self._near_zero(), name="offset")(hidden)
         amplitudes = layers.Dense(bases * latent_dim, kernel_initializer=self._initializer(), name="amplitudes")(hidden)
         both = layers.Concatenate()([offset, amplitudes])

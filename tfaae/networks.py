@@ -115,7 +115,7 @@ class Builder:
         self,
         image_shape: Shape,
         units: Sequence[int],
-        input_noise: float,
+        input_noise: float = 0.0,
         noise_dim: int = 0,
         input_dropout: float = 0.0,
     ) -> tuple:

@@ -22,6 +22,8 @@ class ExplicitModel(LatentModel, abc.ABC):
         kwargs: of `LatentModel`.
     """
 
+    arch: Arch  # of the networks, which a final model makes
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -33,7 +35,7 @@ class ExplicitModel(LatentModel, abc.ABC):
     ):
         super().__init__(image_shape, latent_dim, **kwargs)
         choose("likelihood", likelihood, get_args(losses.Likelihood))
-        spec = {"name": prior, "dim": latent_dim} if prior in ("Normal", "Uniform") else prior
+        spec = {"name": "Normal", "dim": latent_dim} if prior == "Normal" else prior
         self.prior = check_prior(priors.get(spec), latent_dim)
         if not self.prior.positive_everywhere:
             raise InputError(
@@ -41,8 +43,6 @@ class ExplicitModel(LatentModel, abc.ABC):
                 f"it is not for {self.prior.get_config()}"
             )
         self.likelihood = likelihood
-
-    arch: Arch  # of the networks, which a final model makes
 
     @abc.abstractmethod
     def proposal(self, images) -> tfd.Distribution:
