@@ -66,11 +66,30 @@ def test_eight_schools_is_fitted_to_its_known_optima(rank, optimum):
 
 
 def test_the_loss_is_minus_the_lower_bound_with_its_entropy():
-    model = GaussianInference("gaussian", seed=0)
+    model = GaussianInference("gaussian", starts=1, seed=0)
     found = model.elbo_loss((tf.zeros([100_000]),), training=True)["negative_elbo"]
     start = tfd.MultivariateNormalTriL([0.0, 0.0], np.eye(2, dtype=np.float32))
     exact = start.kl_divergence(exact_target())
     assert float(found) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_of_several_fits_the_best_is_drawn_from():
+    """Two wells, the deeper one far from where the first fit starts: it stays in the nearer one."""
+
+    def wells(z):
+        near, far = (-0.5 * tf.reduce_sum((z - place) ** 2, axis=-1) for place in (1.0, -6.0))
+        return tf.reduce_logsumexp([near, far + 3.0], axis=0)
+
+    found = {}
+    for starts in (1, 8):
+        model = GaussianInference(targets.from_function(wells, 2), starts=starts, seed=0)
+        model.gaussian.mean.assign(model.gaussian.mean * 5.0)
+        model.compile({"elbo": adam(0.05, 400)}, steps_per_execution=100)
+        history = model.fit(steps_per_epoch=400, draws=64, verbose=0).history["negative_elbo"]
+        found[starts] = model.gaussian.distribution().mean().numpy()
+    assert history[-1] < 0  # log of the integral is log(2 pi) + 3.05
+    np.testing.assert_allclose(found[1], 1.0, atol=0.3)
+    np.testing.assert_allclose(found[8], -6.0, atol=0.3)
 
 
 # === AVB ===

@@ -4,6 +4,7 @@ AVB with and without adaptive contrast, and the two Gaussian families that it is
 """
 
 import abc
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import keras
@@ -14,8 +15,13 @@ from tfaae import losses, posteriors, targets
 from tfaae.contrast_networks import ContrastBuilder
 from tfaae.errors import InputError, above_zero, choose
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
+from tfaae.seeds import Seeds
 from tfaae.targets import Target
 
+DIVERGED = (
+    "The discriminator T has diverged: q and what it is contrasted with are too far apart for it. Try contrast: "
+    "adaptive, more adversary_steps, or a smaller learning rate for elbo"
+)
 Rank = Literal["diagonal", "full"]
 Contrast = Literal["none", "adaptive"]
 
@@ -73,49 +79,78 @@ class VariationalInference(PhasedModel, abc.ABC):
 class GaussianInference(VariationalInference):
     """The Gaussian of the highest evidence lower bound, as automatic differentiation finds it (Kucukelbir et al. 2017).
 
+    A target of several modes has a best Gaussian for each, and worse ones between them where a fit may end, so several
+    are fitted side by side; draws are of the one whose bound is the highest.
+
     Args:
         rank: `"diagonal"` (mean-field) or `"full"`.
+        starts: Gaussians; the first starts as N(0, I), the others from means drawn from that.
         kwargs: of `VariationalInference`.
     """
 
     reports = ("negative_elbo",)
 
-    def __init__(self, target: Any, *, rank: Rank = "diagonal", **kwargs):
+    def __init__(self, target: Any, *, rank: Rank = "diagonal", starts: int = 8, **kwargs):
         super().__init__(target, **kwargs)
         choose("rank", rank, get_args(Rank))
-        self.rank = rank
-        self.gaussian = GaussianParameters(self.dim, rank)
+        above_zero("GaussianInference", starts=starts)
+        self.rank, self.starts = rank, starts
+        self.gaussian = GaussianParameters(starts, self.dim, rank, self.seeds)
 
     def phases(self):
         return (Phase("elbo", self.elbo_loss, ("gaussian",)),)
 
     def elbo_loss(self, batch, training: bool) -> Terms:
-        """-E_q log p(z, y) - H(q), the entropy in closed form."""
-        q = self.gaussian.distribution()
+        """-E_q log p(z, y) - H(q), its entropy exact; the number is the best Gaussian's, the gradient everyone's."""
+        q = self.gaussian.distributions()
         codes = q.sample(tf.shape(batch[0])[0], seed=self.seeds.stateless())
-        return {"negative_elbo": -tf.reduce_mean(self.density.log_joint(codes)) - q.entropy()}
+        bounds = -tf.reduce_mean(self.density.log_joint(codes), axis=0) - q.entropy()
+        best = tf.gather(bounds, self.gaussian.best())
+        if training:
+            self.gaussian.follow(bounds)
+        total = tf.reduce_sum(bounds)
+        return {"negative_elbo": tf.stop_gradient(best - total) + total}
 
     def draw(self, count, seed):
         return self.gaussian.distribution().sample(count, seed=seed)
 
 
 class GaussianParameters(keras.layers.Layer):
-    """A mean and a scale; both start as those of N(0, I)."""
+    """Means and scales of `starts` Gaussians, and running means of their losses."""
 
-    def __init__(self, dim: int, rank: Rank):
+    def __init__(self, starts: int, dim: int, rank: Rank, seeds: Seeds):
         super().__init__(name="gaussian")
         self.rank = rank
-        self.mean = self.add_weight(name="mean", shape=(dim,), initializer="zeros")
-        shape = (dim,) if rank == "diagonal" else (dim, dim)
+        self.mean = self.add_weight(
+            name="mean", shape=(starts, dim), initializer=keras.initializers.RandomNormal(0, 1, seeds.for_initializer())
+        )
+        self.mean.assign(tf.concat([tf.zeros([1, dim]), self.mean.value[1:]], axis=0))
+        shape = (starts, dim) if rank == "diagonal" else (starts, dim, dim)
         self.log_scale = self.add_weight(name="log_scale", shape=shape, initializer="zeros")
+        self.loss = self.add_weight(name="loss", shape=(starts,), initializer="zeros", trainable=False)
         self.built = True
 
+    def distributions(self) -> tfd.Distribution:
+        """All of them, a batch."""
+        return self._distribution(self.mean.value, self.log_scale.value)
+
     def distribution(self) -> tfd.Distribution:
-        raw = self.log_scale.value
+        """The best of them."""
+        return self._distribution(*(tf.gather(weight.value, self.best()) for weight in (self.mean, self.log_scale)))
+
+    def best(self) -> tf.Tensor:
+        """Which one's running loss is the least."""
+        return tf.argmin(self.loss.value)
+
+    def follow(self, losses: tf.Tensor) -> None:
+        """One step of the running means, over a hundred steps or so, of `[starts]` losses."""
+        self.loss.assign_add(0.01 * (losses - self.loss.value))
+
+    def _distribution(self, mean: tf.Tensor, raw: tf.Tensor) -> tfd.Distribution:
         if self.rank == "diagonal":
-            return tfd.MultivariateNormalDiag(self.mean.value, tf.exp(raw))
+            return tfd.MultivariateNormalDiag(mean, tf.exp(raw))
         lower = tf.linalg.band_part(raw, -1, 0)
-        return tfd.MultivariateNormalTriL(self.mean.value, tf.linalg.set_diag(lower, tf.exp(tf.linalg.diag_part(raw))))
+        return tfd.MultivariateNormalTriL(mean, tf.linalg.set_diag(lower, tf.exp(tf.linalg.diag_part(raw))))
 
 
 @register
@@ -132,6 +167,7 @@ class AdversarialInference(VariationalInference):
     """
 
     reports = ("negative_elbo_t_estimate", "contrast", "discriminator", "discriminator_accuracy")
+    advice = MappingProxyType(dict.fromkeys(("negative_elbo_t_estimate", "contrast", "discriminator"), DIVERGED))
 
     def __init__(
         self,
