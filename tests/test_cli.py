@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from tests.conftest import TINY_RUN
+from tfaae import config as configs
 from tfaae import data, train
 from tfaae.cli import main
 from tfaae.errors import InputError
@@ -368,6 +369,32 @@ def test_evaluate_prints_and_writes_the_same_numbers(run):
     assert printed == {name: f"{value:.5g}" for name, value in values.items()}
     assert {"test_reconstruction", "reconstruction_error", "sliced_wasserstein_to_prior"} <= values.keys()
     assert f"written to {run / 'metrics.json'}" in result.stdout
+
+
+def test_likelihood_prints_and_writes_the_same_numbers(tmp_path):
+    vae = TINY_RUN | {
+        "model": {"name": "VAE", "latent_dim": 2, "units": [8]},
+        "data": TINY_RUN["data"] | {"binarise": True},
+        "optim": {"elbo": {"name": "adam", "learning_rate": 0.01}},
+        "train": {"epochs": 1, "xla": False},
+    }
+    train.run(configs.parse(vae), tmp_path / "vae")
+    arguments = ["likelihood", tmp_path / "vae", "--images", 6, "--steps", 30, "--chains", 3, "--draws", 50]
+    result = tfaae(*arguments, "--gap", 4)
+    assert result.exit_code == 0, result.output
+    values = json.loads((tmp_path / "vae" / "likelihood.json").read_text())
+    printed = dict(line.split() for line in result.stdout.splitlines()[-8:-1])
+    assert printed == {name: f"{value:.5g}" for name, value in values.items()}
+    assert values["ais"] == pytest.approx(values["importance_bound_50"], abs=2.0)
+    assert values["ais"] < 0 <= values["acceptance"] <= 1 <= values["effective_samples"] <= 3
+    assert np.load(tmp_path / "vae" / "annealing.npy").shape == (6,)
+    again = tfaae(*arguments)  # the chains are kept
+    assert json.loads((tmp_path / "vae" / "likelihood.json").read_text())["ais"] == values["ais"], again.output
+    assert_refused(tfaae(*arguments[:-3], 2), "begun with other settings")
+
+
+def test_likelihood_of_a_model_without_density_is_refused(run):
+    assert_refused(tfaae("likelihood", run), "AAE has no density to estimate", "Parzen window")
 
 
 def test_sample_is_decided_by_its_seed(run, tmp_path):

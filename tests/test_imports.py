@@ -41,7 +41,7 @@ ONLY = {
     "streams": {"errors"},
     "annealing": {"errors", "chains", "streams"},
     "bounds": {"errors", "streams"},
-    "callbacks": {"errors", "figures", "metrics"},
+    "callbacks": {"errors", "figures", "metrics", "reference"},
     "export": {"errors", "check_export"},
 }
 MODULES = {

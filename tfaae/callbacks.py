@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins import projector
 
-from tfaae import figures, metrics
+from tfaae import figures, metrics, reference
 from tfaae.errors import InputError
 
 PROJECTED = 2500  # points: a sheet of 50 x 50 thumbnails
@@ -72,6 +72,13 @@ class LearningRates(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         for phase, optimizer in self.model.optimizers.items():
             logs[f"learning_rate/{phase}"] = float(optimizer.learning_rate)
+
+
+class Divergence(keras.callbacks.Callback):
+    """Adds KL(q, p) in nats to the logs of a model of Eight Schools, from samples: `kl_knn`, of `reference.knn_kl`."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["kl_knn"] = reference.divergence(lambda count: self.model.sample(count, seed=0).numpy())
 
 
 class TimeLeft(keras.callbacks.Callback):

@@ -1,15 +1,17 @@
 """Evaluation of a trained model on test images, and what its model card says."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfaae import bounds, metrics, reference
+from tfaae import annealing, bounds, metrics, reference
 from tfaae import data as sources
 from tfaae.config import Config
 from tfaae.data import Data
+from tfaae.errors import InputError
 from tfaae.models import AAE, AdaptiveAVB, ExplicitModel, LatentModel, TwoCodes, VariationalInference
 from tfaae.seeds import fixed
 
@@ -26,8 +28,7 @@ def evaluate(model: Any, data: Data) -> dict[str, float]:
     """
     if isinstance(model, VariationalInference):
         return of_target(model)
-    if isinstance(model, AdaptiveAVB):
-        model.settle()
+    _settle(model)
     test = data.test
     reported = model.evaluate(sources.in_order(test, metrics.rows_at_once(test.images)), verbose=0, return_dict=True)
     with model.seeds.kept():
@@ -60,6 +61,55 @@ def _of_likelihood(model: LatentModel, images: np.ndarray, found: dict[str, floa
     return {"importance_bound": float(np.mean(bound))}
 
 
+def _settle(model: Any) -> None:
+    if isinstance(model, AdaptiveAVB):
+        model.settle()
+
+
+def log_likelihood(
+    model: Any,
+    images: np.ndarray,
+    file: Path,
+    *,
+    steps: int = 1000,
+    chains: int = 5,
+    draws: int = 5000,
+    gap: int | None = None,
+) -> dict[str, float]:
+    """log p(x) in nats by annealing and the importance bound, each with its standard error over images.
+
+    `effective_samples` is the mean over images, 1 to `chains`; `acceptance` that of the last transitions.
+
+    Args:
+        images: `[n, h, w, c]`.
+        file: `.npz` for finished batches of images, and, with the suffix `.npy`, for log p(x) `[n]`.
+        steps, chains: of `annealing.annealed_importance`.
+        draws: of `bounds.importance_bound`.
+        gap: draw so many images from the model, and bound log p(x) of them from both sides: `gap` is the difference.
+    Raises:
+        InputError: a model without `log_joint`, or as `annealed_importance`.
+    """
+    if not isinstance(model, ExplicitModel):
+        raise InputError(
+            f"{type(model).__name__} has no density to estimate; VAE, IWAE, AVB and AdaptiveAVB have. For any model "
+            "there is the Parzen window, tfaae.likelihood.parzen_report"
+        )
+    _settle(model)
+    dense = model.arch == "mlp"  # XLA's convolutions are slow on a CPU
+    chosen: dict[str, Any] = {"steps": steps, "chains": chains, "jit_compile": dense}
+    annealed = annealing.annealed_importance(model, images, file=file, **chosen)
+    np.save(file.with_suffix(".npy"), annealed.log_likelihood)
+    found: dict[str, float] = {}
+    bound = bounds.importance_bound(model, images, draws, jit_compile=dense, verbose=1)
+    for name, values in {"ais": annealed.log_likelihood, f"importance_bound_{draws}": bound}.items():
+        found[name], found[f"{name}_se"] = bounds.summary(values)
+    found["effective_samples"] = float(np.mean(annealed.effective_samples))
+    found["acceptance"] = float(np.mean(annealed.acceptance))
+    if gap:
+        found["gap"] = annealing.bidirectional(model, gap, **chosen).gap
+    return found
+
+
 def of_target(model: VariationalInference) -> dict[str, float]:
     """The numbers of a model of a density, nats: its terms over 400 x 512 draws, and how far q is from a known target.
 
@@ -77,7 +127,7 @@ def of_target(model: VariationalInference) -> dict[str, float]:
         found[f"kl{suffix}"] = model.density.log_evidence - elbo
     if model.density.name == "eight_schools":
         samples = model.sample(20_000, seed=0).numpy()
-        found["kl_knn"] = reference.knn_kl(samples[:10_000], reference.exact_samples(20_000, seed=1))
+        found["kl_knn"] = reference.divergence(lambda count: samples[:count])
         found["kl_marginal"] = reference.marginal_kl(samples)
         found["positive_tau_fraction"] = float((samples[:, 1] > 0).mean())
     return found

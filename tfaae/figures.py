@@ -226,6 +226,18 @@ def over_density(samples: np.ndarray, log_density: Callable[[Any], Any], names: 
     return figure
 
 
+def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str) -> Figure:
+    """Lines by name, each `[n]` against `[n]`, on a logarithmic y axis."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (at, values)) in enumerate(lines.items()):
+        axes.plot(at, values, color=COLOURS(number), label=name)
+    axes.set(xlabel=x, ylabel=y, yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
 def _names(classes: Sequence[str], count: int) -> list[str]:
     return [classes[label] if label < len(classes) else str(label) for label in range(count)]
 

@@ -1,5 +1,6 @@
 """The figures of the papers, drawn anew from the finished runs of the experiments."""
 
+import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +10,17 @@ from matplotlib.figure import Figure
 from tfaae import data as sources
 from tfaae import figures, likelihood, metrics, records, reference, reproduce, train
 from tfaae.data import Data
+from tfaae.experiments import find
 
 NEAREST = "nearest"  # these two are not among the pictures of a model
 MARGINALS = "marginals"
+DIVERGENCE = "divergence"  # of every part of the experiment
+LINES = {
+    "mean_field": "Gaussian, mean-field",
+    "full_rank": "Gaussian, full-rank",
+    "avb": "AVB",
+    "avb_ac": "AVB, adaptive contrast",
+}
 
 
 class PaperFigure(NamedTuple):
@@ -19,7 +28,7 @@ class PaperFigure(NamedTuple):
 
     experiment: str
     part: str
-    picture: str  # of those that `figures.of_model` draws, or NEAREST or MARGINALS
+    picture: str  # of those that `figures.of_model` draws, or NEAREST, MARGINALS or DIVERGENCE
 
 
 def write(runs: str | Path) -> tuple[list[Path], list[str]]:
@@ -38,11 +47,32 @@ def write(runs: str | Path) -> tuple[list[Path], list[str]]:
         if run is None:
             missing[experiment] = True
             continue
-        _, config, model = train.load(run)
         path = folder / f"figure_{name}.png"
-        path.write_bytes(figures.to_png(_draw(model, sources.load(config.data, config.seed), picture)))
+        path.write_bytes(
+            figures.to_png(_divergence(runs, experiment) if picture == DIVERGENCE else _of_run(run, picture))
+        )
         written.append(path)
     return written, list(missing)
+
+
+def _divergence(runs: str | Path, experiment: str) -> Figure:
+    """KL(q, p) against training steps, of every part that is finished."""
+    lines = {}
+    for part in find(experiment).parts:
+        run = reproduce.finished(runs, experiment, part)
+        if run is None:
+            continue
+        files, config, model = train.load(run)
+        with files.history.open(encoding="utf-8") as rows:
+            values = [float(row["kl_knn"]) for row in csv.DictReader(rows)]
+        steps = np.arange(1, len(values) + 1) * (int(model.steps) // config.train.epochs)
+        lines[LINES[part]] = (steps, np.array(values))
+    return figures.curves(lines, "training steps", "KL(q, p), nats")
+
+
+def _of_run(run: Path, picture: str) -> Figure:
+    _, config, model = train.load(run)
+    return _draw(model, sources.load(config.data, config.seed), picture)
 
 
 def _draw(model: Any, data: Data, picture: str) -> Figure:
@@ -78,6 +108,7 @@ FIGURES = {
     "11a_1000_labels": PaperFigure("aae-dimred-2d-1000", "short", "codes"),
     "11b_100_labels": PaperFigure("aae-dimred-2d-100", "short", "codes"),
     "11c_no_label": PaperFigure("aae-dimred-2d-unsup", "short", "codes"),
+    "avb_3_divergence": PaperFigure("avb-eight-schools", "avb_ac", DIVERGENCE),
     "avb_5_eight_schools": PaperFigure("avb-eight-schools", "avb_ac", MARGINALS),
     "avb_5_full_rank": PaperFigure("avb-eight-schools", "full_rank", MARGINALS),
     "avb_6_avb": PaperFigure("avb-toy", "avb", "codes"),

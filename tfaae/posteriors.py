@@ -114,7 +114,7 @@ class Basis(Posterior):
         draws: extra draws that estimate E v and Var v at every training step; 0: the batch's own.
     """
 
-    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model, draws: int = 1024):
+    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model, draws: int = 256):
         super().__init__(network, seeds)
         self.basis, self.draws = basis, draws
         shape = basis.output_shape[1:]
@@ -140,7 +140,7 @@ class Basis(Posterior):
 
     def estimate(self, draws: int) -> tuple[tf.Tensor, tf.Tensor]:
         """E v and Var v, `[bases, d]` each, from many draws."""
-        blocks = [self._noisy(10_000) for _ in range(-(-draws // 10_000))]
+        blocks = [self._one_for_all(10_000) for _ in range(-(-draws // 10_000))]
         return tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
 
     def _heads(self, images, training) -> tuple[tf.Tensor, tf.Tensor]:
@@ -156,8 +156,14 @@ class Basis(Posterior):
         noise = keras.random.normal((count, *self.basis.input_shape[1:]), seed=self.seeds)
         return self.basis(noise)
 
+    def _one_for_all(self, count: int) -> tf.Tensor:
+        """`count` draws of each v_i, all from one noise, which is enough for the moments of each."""
+        bases, width = self.basis.input_shape[1:]
+        noise = keras.random.normal((count, 1, width), seed=self.seeds)
+        return self.basis(tf.repeat(noise, bases, axis=1))
+
     def _moments_of(self, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        mean, variance = tf.nn.moments(self._noisy(self.draws) if self.draws else v, axes=[0])
+        mean, variance = tf.nn.moments(self._one_for_all(self.draws) if self.draws else v, axes=[0])
         self.mean_v.assign_add(0.05 * (mean - self.mean_v.value))
         self.variance_v.assign_add(0.05 * (variance - self.variance_v.value))
         return mean, variance

@@ -6,6 +6,7 @@ in the plane, and everything else follows from that.
 
 import functools
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +119,11 @@ def nuts(target: Target, count: int, seed: int, chains: int = 4, warm_up: int = 
         worst = f"{target.coordinates[int(np.argmax(r_hat))]}: {r_hat.max():.2f}"
         warnings.warn(f"nuts: R-hat of {target.name} is above 1.05 ({worst}): draw more, or do not trust", stacklevel=2)
     return Draws(samples.numpy().swapaxes(0, 1), r_hat, float(np.mean(accepted)))
+
+
+def divergence(draw: Callable[[int], np.ndarray]) -> float:
+    """KL(q, p) in nats on Eight Schools by `knn_kl`: 10,000 draws `draw(10_000)` of q among 20,000 exact ones."""
+    return knn_kl(draw(10_000), exact_samples(20_000, seed=1))
 
 
 def knn_kl(q_samples: np.ndarray, p_samples: np.ndarray, k: int = 3) -> float:

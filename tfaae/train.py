@@ -211,10 +211,12 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
     }
     of_images = issubclass(final_models()[str(config.model["name"])], LatentModel)
     pictures = board.Pictures(*data.test, data.classes, **kept) if of_images else board.Marginals(**kept)
+    known = [board.Divergence()] if config.model.get("target") == "eight_schools" else []
     return [
         board.StopOnNonFinite(),
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
         board.LearningRates(),
+        *known,
         # before the checkpoint: lines that are ahead of it are cut when a run resumes, missing ones would stay missing
         keras.callbacks.CSVLogger(str(files.history), append=files.history.is_file()),
         checkpoint,

@@ -202,7 +202,7 @@ class AdaptiveAVB(AdversarialBayes):
         *,
         posterior: Contrasted = "basis",
         bases: int = 32,
-        moment_draws: int = 1024,
+        moment_draws: int = 256,
         **kwargs,
     ):
         choose("posterior of AdaptiveAVB (with a mean and a variance),", posterior, get_args(Contrasted))
