@@ -21,7 +21,7 @@ LEVELS = [
     {"models"},
     # these use the verbs of whatever they are given: no model, no prior
     {"metrics", "figures", "likelihood", "grid", "chains", "streams"},
-    {"annealing", "bounds"},
+    {"annealing", "bounds", "frechet"},
     {"callbacks", "export"},
     {"train", "evaluate", "records"},
     {"experiments"},
@@ -41,6 +41,7 @@ ONLY = {
     "streams": {"errors"},
     "annealing": {"errors", "chains", "streams"},
     "bounds": {"errors", "streams"},
+    "frechet": {"errors", "metrics"},
     "callbacks": {"errors", "figures", "metrics", "reference"},
     "export": {"errors", "check_export"},
 }
