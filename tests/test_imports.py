@@ -20,8 +20,8 @@ LEVELS = [
     {"models.aae", "models.avb", "models.categorical", "models.inference", "models.vae"},
     {"models"},
     # these use the verbs of whatever they are given: no model, no prior
-    {"metrics", "figures", "likelihood", "grid", "chains", "streams"},
-    {"annealing", "bounds", "frechet"},
+    {"metrics", "figures", "likelihood", "grid", "chains", "streams", "features", "verbs"},
+    {"annealing", "bounds", "frechet", "perceptual", "codes"},
     {"callbacks", "export"},
     {"train", "evaluate", "records"},
     {"experiments"},
@@ -41,7 +41,11 @@ ONLY = {
     "streams": {"errors"},
     "annealing": {"errors", "chains", "streams"},
     "bounds": {"errors", "streams"},
+    "features": {"errors", "image_sources"},
+    "verbs": {"errors"},
     "frechet": {"errors", "metrics"},
+    "codes": {"errors", "metrics"},
+    "perceptual": {"errors", "features", "verbs"},
     "callbacks": {"errors", "figures", "metrics", "reference"},
     "export": {"errors", "check_export"},
 }

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from tfaae import bounds, evaluate, grid, likelihood, records, train
+from tfaae import bounds, evaluate, features, grid, likelihood, records, train
 from tfaae import config as configs
 from tfaae import data as sources
 from tfaae.config import Config, Section
@@ -231,7 +230,7 @@ def parzen(model: LatentModel, data: Data, folder: Path) -> dict[str, float]:
 
 def agreement(model: LatentModel, data: Data, folder: Path) -> dict[str, float]:
     """How often a classifier that was trained apart reads, in 10,000 samples, the label that was asked for."""
-    classifier = _classifier(data)
+    classifier = features.classifying(data.train)
     labels = np.arange(10_000, dtype=np.int32) % model.classes
     samples = np.asarray(model.sample(labels=labels, seed=0))
     read, right = (np.argmax(classifier.predict(images, verbose=0), axis=-1) for images in (samples, data.test.images))
@@ -239,27 +238,6 @@ def agreement(model: LatentModel, data: Data, folder: Path) -> dict[str, float]:
         "classifier_agreement_percent": float(100 * np.mean(read == labels)),
         "classifier_test_error_percent": float(100 * np.mean(right != data.test.labels)),
     }
-
-
-def _classifier(data: Data) -> keras.Model:
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    classifier = keras.Sequential(
-        [
-            layers.Input(data.image_shape),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dropout(0.5),
-            layers.Dense(len(data.classes)),
-        ]
-    )
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    classifier.compile("adam", loss, jit_compile=False)
-    classifier.fit(data.train.images, data.train.labels, batch_size=128, epochs=3, verbose=0)
-    return classifier
 
 
 def by_grid(model: Any, data: Data, folder: Path) -> dict[str, float]:
