@@ -31,7 +31,7 @@ def test_style_by_content_names_its_columns():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
     np.testing.assert_array_equal(drawn(figure)[5, axes.get_xticks().astype(int)], [0.3, 0.4, 0.5])
     assert figures.to_png(figure).startswith(b"\x89PNG")
-    with pytest.raises(InputError, match="each of 3 columns, got 2"):
+    with pytest.raises(InputError, match="a name for each of 3 columns, got 2"):
         figures.style_by_content(flat(0, 0, 0).reshape(1, 3, 3, 3, 1), ["a", "b"])
 
 

@@ -22,11 +22,14 @@ LEVELS = [
     # these use the verbs of whatever they are given: no model, no prior
     {"metrics", "figures", "likelihood", "grid", "chains", "streams", "features", "verbs"},
     {"annealing", "bounds", "frechet", "perceptual", "codes"},
+    {"editing"},
     {"callbacks", "export"},
-    {"train", "evaluate", "records"},
+    {"train", "evaluate", "records", "quality"},
     {"experiments"},
     {"reproduce", "results"},
     {"paper_figures"},
+    {"cli_group"},
+    {"cli_images"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -46,6 +49,7 @@ ONLY = {
     "frechet": {"errors", "metrics"},
     "codes": {"errors", "metrics"},
     "perceptual": {"errors", "features", "verbs"},
+    "editing": {"errors", "codes", "verbs"},
     "callbacks": {"errors", "figures", "metrics", "reference"},
     "export": {"errors", "check_export"},
 }

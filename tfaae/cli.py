@@ -3,60 +3,16 @@
 import json
 import signal
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tfaae import cli_images  # noqa: F401 - its commands join the group
+from tfaae.cli_group import RUN, SET, SET_DATA, command, load_run, main, progress, start
 from tfaae.errors import InputError
 
-RUN = click.argument("run", type=click.Path(path_type=Path))
-SET = click.option(
-    "--set", "overrides", metavar="KEY.SUB=VALUE", multiple=True, help="Set any key of the config; repeatable."
-)
-SET_DATA = click.option(
-    "--set", "overrides", metavar="data.KEY=VALUE", multiple=True, help="Use other data than the run's; repeatable."
-)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="tfaae")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def main(context: click.Context, debug: bool) -> None:
-    """Adversarial autoencoders on TensorFlow and Keras.
-
-    \b
-    tfaae train aae_mnist_swiss_roll --out runs/roll
-    tensorboard --logdir runs/roll
-    tfaae evaluate runs/roll
-    tfaae sample runs/roll --out samples.png
-    tfaae export runs/roll --to saved_models/roll
-    """
-    context.obj = debug
-
-
-def command(function: Callable) -> Callable:
-    """A subcommand whose errors are one line and exit code 2; `--debug` shows the traceback."""
-
-    @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except click.ClickException:
-            raise
-        except Exception as error:
-            if click.get_current_context().find_root().obj:
-                raise
-            expected = isinstance(error, InputError | OSError)
-            message = " ".join(str(error).split())
-            hint = "" if expected else f"unexpected {type(error).__name__} (`tfaae --debug` shows where): "
-            click.echo(f"error: {hint}{message}", err=True)
-            sys.exit(2 if expected else 1)
-
-    return main.command()(guarded)
+__all__ = ["main"]
 
 
 @command
@@ -74,7 +30,7 @@ def train(config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_
     from tfaae import config as configs
 
     resolved = configs.load(configs.find(config), overrides)
-    _start()
+    start()
     from tfaae import data, train
 
     if dry_run:
@@ -104,12 +60,12 @@ def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
     \b
     Example: tfaae evaluate runs/digits
     """
-    _start()
+    start()
     from tfaae import evaluate, metrics, train
 
-    files, _, config, model = _load(run, overrides)
+    files, _, config, model = load_run(run, overrides)
     data = train.load_data(config, model)
-    _progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
+    progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
     values = evaluate.evaluate(model, data)
     files.metrics.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for line in metrics.table(values):
@@ -136,10 +92,10 @@ def likelihood(
     \b
     Example: tfaae likelihood runs/vae --images 100 --steps 500
     """
-    _start()
+    start()
     from tfaae import evaluate, metrics, train
 
-    files, _, config, model = _load(run, overrides)
+    files, _, config, model = load_run(run, overrides)
     test = train.load_data(config, model).test.images[:images]
     kept = files.folder / "annealing.npz"
     values = evaluate.log_likelihood(model, test, kept, steps=steps, chains=chains, draws=draws, gap=gap)
@@ -147,6 +103,71 @@ def likelihood(
     for line in metrics.table(values):
         click.echo(line)
     click.echo(f"written to {files.folder / 'likelihood.json'}")
+
+
+@command
+@RUN
+@click.option(
+    "--measure",
+    "measures",
+    type=click.Choice(["fid", "ppl", "lpips", "codes"]),
+    multiple=True,
+    help="Only this one; repeatable.  [default: all]",
+)
+@click.option(
+    "--network",
+    type=click.Choice(["classifier", "inception_v3", "vgg16"]),
+    default="classifier",
+    show_default=True,
+    help="Whose features stand for what an eye sees; numbers of different networks do not compare.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Local weights of inception_v3 or vgg16.")
+@click.option("--linear", type=click.Path(path_type=Path), help="Local .npz of the weights that LPIPS gives vgg16.")
+@click.option("--download", is_flag=True, help="Let Keras fetch the weights of inception_v3 or vgg16.")
+@click.option(
+    "--networks", type=click.Path(path_type=Path), help="Where classifiers are kept.  [default: RUN/../networks]"
+)
+@click.option(
+    "--count", type=click.IntRange(2), default=10_000, show_default=True, help="Samples, and pairs of codes, to draw."
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of those draws.")
+@SET_DATA
+def quality(
+    run: Path,
+    measures: tuple[str, ...],
+    network: str,
+    weights: Path | None,
+    linear: Path | None,
+    download: bool,
+    networks: Path | None,
+    count: int,
+    seed: int,
+    overrides: tuple[str, ...],
+) -> None:
+    """Measure RUN by features of a network and by its codes: FID, path length, LPIPS, 1-NN and SVM; write quality.json.
+
+    \b
+    Example: tfaae quality runs/digits --measure fid --count 50000
+    """
+    start()
+    from tfaae import features, metrics, quality, train
+
+    files, _, config, model = load_run(run, overrides)
+    data = train.load_data(config, model)
+    chosen = measures or tuple(quality.MEASURES)
+    seen = None
+    if quality.needs_network(chosen):
+        progress(f"the feature network {network} ...")
+        folder = networks or run.absolute().parent / "networks"
+        seen = features.get(
+            network, images=data.train, folder=folder, weights=weights, linear=linear, download=download
+        )
+    progress(f"measuring {', '.join(chosen)} on {config.data.name} ...")
+    values = quality.measure(model, data, chosen, seen, count=count, seed=seed)
+    files.quality.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    for line in metrics.table(values):
+        click.echo(line)
+    click.echo(f"written to {files.quality}")
 
 
 @command
@@ -167,7 +188,7 @@ def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
     out = out or run / "samples.png"
     if out.suffix not in (".png", ".npy"):
         raise InputError(f"--out takes a .png or a .npy file, got {out}")
-    _start()
+    start()
     import numpy as np
 
     from tfaae import figures, train
@@ -195,14 +216,14 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     \b
     Example: tfaae export runs/digits --to saved_models/digits
     """
-    _start()
+    start()
     from tfaae import evaluate, export, train
 
-    _, trained, config, model = _load(run, overrides)
+    _, trained, config, model = load_run(run, overrides)
     data = train.load_data(config, model)
-    _progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
+    progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
     card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, data))
-    _progress("writing, then loading it again in a fresh process ...")
+    progress("writing, then loading it again in a fresh process ...")
     version, differences = export.save(model, folder, data.test.images[:256], card=card)
     click.echo(f"SavedModel       {version}")
     click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
@@ -275,7 +296,7 @@ def reproduce(
         click.echo(f"written to {results.write()}")
         return
     if figures:
-        _start()
+        start()
         _draw_figures(runs)
         return
     if name is None:
@@ -284,7 +305,7 @@ def reproduce(
     if show:
         click.echo(records.show(records.read(name)))
         return
-    _start()
+    start()
     from tfaae.reproduce import reproduce
 
     signal.signal(signal.SIGINT, _stop)
@@ -314,25 +335,3 @@ def _integers(text: str | None) -> tuple[int, ...]:
         return tuple(int(word) for word in text.split(",")) if text else ()
     except ValueError:
         raise InputError(f"--seeds takes integers with commas between, 0,1,2 say; got {text!r}") from None
-
-
-def _load(run: Path, overrides: tuple[str, ...]) -> tuple:
-    """A run's files, its config, that config with other data, its model."""
-    from tfaae import config as configs
-    from tfaae import train
-
-    for override in overrides:
-        if not override.startswith("data."):
-            raise InputError(f"--set {override}: a trained run takes other keys of `data` alone, data.batch=10 say")
-    files, trained, model = train.load(run)
-    return files, trained, configs.load(files.config, overrides), model
-
-
-def _progress(line: str) -> None:
-    click.echo(line, err=True)  # what a command found goes to stdout alone
-
-
-def _start() -> None:
-    from tfaae.quiet import import_tensorflow
-
-    import_tensorflow()

@@ -76,18 +76,68 @@ def style_by_content(images: np.ndarray, classes: Sequence[str]) -> Figure:
     Raises:
         InputError: unless there is one name a column.
     """
-    if images.shape[1] != len(classes):
-        raise InputError(f"expected a class name for each of {images.shape[1]} columns, got {len(classes)}")
-    figure = image_grid(images, "one style a row, one class a column")
+    return named_columns(images, classes, "one style a row, one class a column")
+
+
+def named_columns(images: np.ndarray, names: Sequence[str], title: str) -> Figure:
+    """`[rows, columns, h, w, c]` images with a name above each column.
+
+    Raises:
+        InputError: unless there is one name a column.
+    """
+    if images.shape[1] != len(names):
+        raise InputError(f"expected a name for each of {images.shape[1]} columns, got {len(names)}")
+    figure = image_grid(images, title)
     axes, width = figure.axes[0], images.shape[3]
-    upright = max(map(len, classes)) * len(classes) > 80  # letters that fit side by side
+    upright = max(map(len, names)) * len(names) > 80  # letters that fit side by side
     axes.set_axis_on()
     axes.xaxis.tick_top()
-    axes.set_xticks(np.arange(len(classes)) * (width + 1) + (width - 1) / 2, classes, rotation=90 if upright else 0)
+    axes.set_xticks(np.arange(len(names)) * (width + 1) + (width - 1) / 2, names, rotation=90 if upright else 0)
     axes.set_yticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def style_mixing(coarse: np.ndarray, fine: np.ndarray, mixed: np.ndarray) -> Figure:
+    """A table of mixed images `[n, m, h, w, c]` with those of their coarse styles `[n, ...]` left, of the fine above.
+
+    (Karras et al. 2019, StyleGAN, figure 3.)
+    """
+    above = np.ones((1, 1 + len(fine), *fine.shape[1:]), fine.dtype)
+    above[0, 1:] = fine
+    rows = np.concatenate([above, np.concatenate([coarse[:, None], mixed], axis=1)])
+    return image_grid(rows, "coarse styles of the first column, fine styles of the first row")
+
+
+def multi_resolution(inputs: np.ndarray, outputs: np.ndarray, levels: int) -> Figure:
+    """Pairs of image and reconstruction `[n, h, w, c]`: one, then two beside it of half the size, four of a quarter.
+
+    (Pidhorskyi et al. 2020, ALAE, has its reconstructions of faces in such a figure.)
+
+    Args:
+        levels: how many sizes; n must be 2^levels - 1 or more.
+    Raises:
+        InputError: for too few pairs, or a size that cannot be halved as often.
+    """
+    needed, size = 2**levels - 1, inputs.shape[1]
+    if len(inputs) < needed or size % 2 ** (levels - 1):
+        raise InputError(
+            f"{levels} levels need {needed} images of a size that {2 ** (levels - 1)} divides, got {len(inputs)} of "
+            f"{size} pixels"
+        )
+    pairs = np.stack([inputs, outputs], axis=1)  # [n, 2, h, w, c]
+    sheets = [_sheet(_halved(pairs[2**level - 1 : 2 ** (level + 1) - 1], level)) for level in range(levels)]
+    height = max(map(len, sheets))  # hairlines add up
+    padded = [np.pad(sheet, ((0, height - len(sheet)), (0, 0), (0, 0)), constant_values=1) for sheet in sheets]
+    return _picture(_beside(padded, 1 + size // 5), "images and their reconstructions")
+
+
+def _halved(images: np.ndarray, times: int) -> np.ndarray:
+    """`[..., h, w, c]` averaged over squares of 2^times pixels a side."""
+    *rows, height, width, channels = images.shape
+    side = 2**times
+    return images.reshape(*rows, height // side, side, width // side, side, channels).mean(axis=(-4, -2))
 
 
 def cluster_heads(

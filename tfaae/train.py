@@ -33,6 +33,7 @@ class Run:
         self.figures = self.folder / "figures"
         self.history = self.folder / "history.csv"
         self.metrics = self.folder / "metrics.json"
+        self.quality = self.folder / "quality.json"
 
     def check_free(self) -> None:
         """Raises an InputError where the folder already holds something."""
