@@ -105,3 +105,22 @@ def test_scatter_numbers_the_heads(dim):
     names = {text.get_text() for text in axes.get_legend().get_texts()}
     assert names == {"prior draws", "unknown", "a", "b", "c"}  # heads are named by their numbers
     assert not figures.scatter(codes, labels, ["a", "b", "c"], draws=draws).axes[0].texts
+
+
+def test_style_mixing_is_a_table():
+    picture = drawn(
+        figures.style_mixing(flat(0.1, 0.2), flat(0.3, 0.4), flat(0.5, 0.6, 0.7, 0.8).reshape(2, 2, 3, 3, 1))
+    )
+    np.testing.assert_array_equal(picture[1::4, 1::4], [[1, 0.3, 0.4], [0.1, 0.5, 0.6], [0.2, 0.7, 0.8]])
+
+
+def test_multi_resolution_halves_sizes():
+    inputs, outputs = flat(0.1, 0.2, 0.3, 0.4, size=4), flat(0.5, 0.6, 0.7, 0.8, size=4)
+    inputs[1, 0, 0] = 0.6  # averaged with three neighbours of 0.2
+    picture = drawn(figures.multi_resolution(inputs, outputs, 2))
+    assert picture.shape == (5, 9 + 1 + 5)  # two of 4 pixels, a gap, two of 2 pixels
+    assert (picture[0, 0], picture[0, 5]) == (0.1, 0.5)
+    np.testing.assert_allclose(picture[[0, 1, 3]][:, [10, 13]], [[0.3, 0.6], [0.2, 0.6], [0.3, 0.7]])
+    for count, levels in ((2, 2), (7, 3)):
+        with pytest.raises(InputError, match="levels need"):
+            figures.multi_resolution(flat(*[0.0] * count, size=6), flat(*[0.0] * count, size=6), levels)

@@ -121,7 +121,7 @@ def truncate(
 
 
 def mix_styles(model: Any, coarse: np.ndarray, fine: np.ndarray, crossover: int) -> np.ndarray:
-    """`[n, m, h, w, c]`: the first `crossover` styles of n codes `[n, d]`, the others of m codes `[m, d]`, all pairs."""
+    """`[n, m, h, w, c]`: the first `crossover` styles of n codes `[n, d]`, the others of m codes `[m, d]`."""
     check_crossover(model, crossover)
     first, second = np.repeat(coarse, len(fine), axis=0), np.tile(fine, (len(coarse), 1))
     mixed = np.asarray(model.style_mix(first, second, crossover))
