@@ -63,8 +63,7 @@ def test_where_to_is_a_png(command, run):
         (["edit", "--label", "five"], ["unknown label 'five'", "choices: 0, 1, 2"]),
         (["edit", "--label", "5", "--count", "300"], ["expected 300 test images or more, there are 299"]),
         (["interpolate", "--count", "150"], ["there are 299"]),
-        (["mix"], ["a AAE has no styles to mix; StyleALAE has"]),
-        (["truncate", "--cutoff", "8"], ["a AAE has no styles to mix"]),
+        (["mix"], ["AAE has no styles to mix; StyleALAE has"]),
         (["reconstruct", "--levels", "5"], ["5 levels need 31 images of a size that 16 divides, got 31 of 8 pixels"]),
     ],
 )
@@ -88,12 +87,13 @@ def test_networks_that_there_are_not(options, told, run):
 
 
 class Styled(AAE):
-    """An AAE that takes the halves of a code for its styles."""
+    """An AAE that takes the coordinates of a code for its styles."""
 
-    styles = 2
+    slots = 2
 
-    def style_mix(self, coarse, fine, crossover):
-        return self.decode(np.concatenate([coarse[:, :crossover], fine[:, crossover:]], axis=1))
+    def style_mix(self, codes, sources, *, first, end):
+        assert (first, end) == (1, 2)
+        return self.decode(np.concatenate([codes[:, :1], sources[:, 1:]], axis=1))
 
 
 def test_mix_of_a_model_with_styles(run, monkeypatch):
@@ -105,10 +105,9 @@ def test_mix_of_a_model_with_styles(run, monkeypatch):
         return files, config, model
 
     monkeypatch.setattr(train, "load", styled)
-    draw("mix", run, "--crossover", 1)
+    draw("mix", run, "--first", 1, "--end", 2)
     assert (run / "mixed.png").is_file()
-    assert_refused(tfaae("mix", run, "--crossover", 2), "expected 1 to 1 of the model's 2 styles, got 2")
-    draw("truncate", run, "--cutoff", 1)
+    assert_refused(tfaae("mix", run), "expected styles within 0 to 2, got 0 to 4")
 
 
 def test_quality_by_codes_alone_needs_no_network(run):

@@ -1,7 +1,5 @@
 """Moves in the code space: of codes that are known, and of the package's own models."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -19,11 +17,10 @@ MODELS = {
 
 
 class Plain:
-    """Codes are the image's two pixels, and back; two styles, one a pixel."""
+    """Codes are the image's two pixels, and back; two styles, one a pixel; the mean code is (1, -1)."""
 
     conditional = False
-    styles = 2
-    average_code = np.array([1.0, -1.0])
+    slots = 2
 
     def encode(self, images):
         return images.reshape(-1, 2)
@@ -31,9 +28,12 @@ class Plain:
     def decode(self, codes):
         return codes.reshape(-1, 1, 2, 1)
 
-    def style_mix(self, coarse, fine, crossover):
-        assert crossover == 1
-        return self.decode(np.stack([coarse[:, 0], fine[:, 1]], axis=1))
+    def truncated(self, codes, psi):
+        return np.array([1, -1]) + psi * (codes - np.array([1, -1]))
+
+    def style_mix(self, codes, sources, *, first, end):
+        taken = (np.arange(2) >= first) & (np.arange(2) < end)
+        return self.decode(np.where(taken, sources, codes))
 
 
 def pixels(*rows):
@@ -103,31 +103,24 @@ def test_interpolations_are_straight_and_end_in_the_reconstructions():
             editing.interpolate(Plain(), first, second, steps)
 
 
-def test_truncation_goes_to_the_average_code():
-    found = editing.truncate(Plain(), np.array([[3, 3.0]]), [0, 0.5, 1, -1])
-    np.testing.assert_allclose(found.reshape(4, 2), [(1, -1), (2, 1), (3, 3), (-1, -5)])
-    first_alone = editing.truncate(Plain(), np.array([[3, 3.0]]), [0, 0.5, 1, -1], cutoff=1)
-    np.testing.assert_allclose(first_alone.reshape(4, 2), [(1, 3), (2, 3), (3, 3), (-1, 3)])
+def test_truncation_goes_to_the_mean_code():
+    found = editing.truncate(Plain(), np.array([[3, 3], [0, 0]]), [0, 0.5, 1, -1])
+    assert found.shape == (2, 4, 1, 2, 1)
+    np.testing.assert_allclose(found[0].reshape(4, 2), [(1, -1), (2, 1), (3, 3), (-1, -5)])
 
 
 def test_styles_are_mixed_in_a_table():
-    mixed = editing.mix_styles(Plain(), np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8], [9, 10]]), 1)
+    mixed = editing.mix_styles(Plain(), np.array([[1, 2], [3, 4]]), np.array([[5, 6], [7, 8], [9, 10]]), first=1, end=2)
     assert mixed.shape == (2, 3, 1, 2, 1)
     np.testing.assert_array_equal(mixed.reshape(2, 3, 2), [[(1, 6), (1, 8), (1, 10)], [(3, 6), (3, 8), (3, 10)]])
 
 
-@pytest.mark.parametrize("crossover", [0, 2])
-def test_a_crossover_leaves_styles_on_both_sides(crossover):
-    with pytest.raises(InputError, match=f"expected 1 to 1 of the model's 2 styles, got {crossover}"):
-        editing.mix_styles(Plain(), np.zeros((1, 2)), np.zeros((1, 2)), crossover)
-
-
-def test_a_model_without_styles_says_so():
-    plain = SimpleNamespace(average_code=np.zeros(2))
-    with pytest.raises(InputError, match="a SimpleNamespace has no styles to mix; StyleALAE has"):
-        editing.mix_styles(plain, np.zeros((1, 2)), np.zeros((1, 2)), 1)
-    with pytest.raises(InputError, match="has no styles"):
-        editing.truncate(plain, np.zeros((1, 2)), [1], cutoff=1)
+@pytest.mark.parametrize(("first", "end"), [(0, 3), (1, 1), (-1, 1)])
+def test_styles_that_there_are_not(first, end):
+    with pytest.raises(InputError, match=f"expected styles within 0 to 2, got {first} to {end}"):
+        editing.mix_styles(Plain(), np.zeros((1, 2)), np.zeros((1, 2)), first=first, end=end)
+    with pytest.raises(InputError, match="int has no styles to mix; StyleALAE has"):
+        editing.mix_styles(3, np.zeros((1, 2)), np.zeros((1, 2)), first=0, end=1)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -140,7 +133,7 @@ def test_of_the_packages_models(name, digits):
     edited = editing.edit(model, images, direction, [0, 3], labels)
     lines = editing.interpolate(model, images, images[::-1], 3, labels)
     codes = np.asarray(model.encode(images))
-    truncated = editing.truncate(model, codes, [1, 0], labels=labels)
+    truncated = editing.truncate(model, codes, [1, 0], labels)
     for found in (edited, lines, truncated):
         np.testing.assert_allclose(found[:, 0], expected, atol=1e-6)
         assert found.min() >= 0
@@ -150,4 +143,4 @@ def test_of_the_packages_models(name, digits):
         with pytest.raises(InputError, match="decodes a style and a label"):
             editing.edit(model, images, direction, [0])
     else:
-        np.testing.assert_allclose(truncated[0, 1], truncated[4, 1], atol=1e-6)  # the average is one image
+        np.testing.assert_allclose(truncated[0, 1], truncated[4, 1], atol=1e-6)  # the mean is one image

@@ -109,7 +109,7 @@ def test_scatter_numbers_the_heads(dim):
 
 def test_style_mixing_is_a_table():
     picture = drawn(
-        figures.style_mixing(flat(0.1, 0.2), flat(0.3, 0.4), flat(0.5, 0.6, 0.7, 0.8).reshape(2, 2, 3, 3, 1))
+        figures.style_mixing(flat(0.1, 0.2), flat(0.3, 0.4), flat(0.5, 0.6, 0.7, 0.8).reshape(2, 2, 3, 3, 1), "")
     )
     np.testing.assert_array_equal(picture[1::4, 1::4], [[1, 0.3, 0.4], [0.1, 0.5, 0.6], [0.2, 0.7, 0.8]])
 

@@ -27,7 +27,7 @@ class Linear:
 
     def __init__(self, matrix, shape, std=1.0):
         self.matrix, self.shape = matrix, shape
-        self.prior = priors.Normal(len(matrix), std)
+        self.sample_codes = priors.Normal(len(matrix), std).sample
 
     def decode(self, codes):
         return (codes.astype(np.float64) @ self.matrix).reshape(-1, *self.shape)
@@ -75,7 +75,7 @@ def test_path_length_of_a_linear_decoder(end, count):
     lengths = []
     for start in range(0, count, perceptual.CODES_AT_ONCE):
         here = min(perceptual.CODES_AT_ONCE, count - start)
-        first, second = (verbs.draw_codes(model, here, (7, 2 * start + side)) for side in (0, 1))
+        first, second = (verbs.sample_codes(model, here, (7, 2 * start + side)) for side in (0, 1))
         lengths.append(squares(model.decode(first), model.decode(second)))
     lengths = np.sort(np.concatenate(lengths))
     expected = lengths[count // 100 - (count > 1) : count - count // 100 + (count > 1)].mean()
@@ -133,7 +133,7 @@ def test_a_model_may_draw_its_codes_itself():
     own = SimpleNamespace(
         conditional=True,
         classes=2,
-        draw_codes=lambda count, *, seed: np.full((count, 1), float(seed[1] % 2)),
+        sample_codes=lambda count, *, seed: np.full((count, 1), float(seed[1] % 2)),
         decode=lambda codes, labels: 3 * codes.reshape(-1, 1, 1, 1) + labels.reshape(-1, 1, 1, 1),
     )
     assert perceptual.path_length(own, squares, count=10) == pytest.approx(9, rel=1e-2)

@@ -58,9 +58,9 @@ def test_of_a_model_that_keeps_its_images(model, digits):
     assert found["fid_generation_four"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_long_features_are_the_verb_hidden(model, digits):
+def test_long_features_are_those_of_the_encoder(model, digits):
     short = quality.measure(model, digits, ["codes"])
-    model.hidden = lambda images: images.reshape(len(images), -1)
+    model.encoder.features = lambda images: images.reshape(len(images), -1)
     found = quality.measure(model, digits, ["codes"])
     assert short == {name: found[name] for name in short}
     assert found["long_one_nn_percent"] > 95 > found["short_one_nn_percent"]

@@ -61,7 +61,7 @@ def edit(
     amounts = steps_in_deviations * np.std(codes @ direction.vector)
     images, labels = _some(data.test, count, seed)
     edited = editing.edit(model, images, direction, amounts, labels)
-    names = ["image", *(f"{step:+.2g}" for step in steps_in_deviations)]
+    names = ["image", *(f"{step:.2g}" for step in steps_in_deviations)]
     title = f"towards label {label} (right) and away from it, in deviations of the codes"
     _draw(figures.named_columns(np.concatenate([images[:, None], edited], axis=1), names, title), out, run, "edited")
     click.echo(
@@ -98,40 +98,41 @@ def interpolate(run: Path, steps: int, count: int, seed: int, out: Path | None, 
 
 @command
 @RUN
-@click.option("--crossover", type=click.IntRange(1), default=4, show_default=True, help="First style that is fine.")
+@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="First style taken over.")
+@click.option("--end", type=click.IntRange(1), default=4, show_default=True, help="First style that no longer is.")
 @count_of("Test images on each side.", 5)
 @SEED
 @out_of("mixed")
 @SET_DATA
-def mix(run: Path, crossover: int, count: int, seed: int, out: Path | None, overrides: tuple[str, ...]) -> None:
-    """Mix coarse and fine styles of test images, for a model that has styles.
+def mix(run: Path, first: int, end: int, count: int, seed: int, out: Path | None, overrides: tuple[str, ...]) -> None:
+    """Give test images some styles of other test images, for a model that has styles.
+
+    Of StyleALAE's, 0 to 3 are coarse, 4 to 7 middle, the others fine.
 
     \b
-    Example: tfaae mix runs/faces --crossover 4
+    Example: tfaae mix runs/faces --first 4 --end 8
     """
     model, data = _model_and_data(run, overrides, out)
     import numpy as np
 
     from tfaae import editing, figures, verbs
 
-    editing.check_crossover(model, crossover)
     codes = np.asarray(model.encode(_some(data.test, 2 * count, seed).images))
-    coarse, fine = codes[::2], codes[1::2]
-    mixed = editing.mix_styles(model, coarse, fine, crossover)
-    _draw(figures.style_mixing(verbs.decode(model, coarse), verbs.decode(model, fine), mixed), out, run, "mixed")
+    kept, sources = codes[::2], codes[1::2]
+    mixed = editing.mix_styles(model, kept, sources, first=first, end=end)
+    title = f"images of the first column with styles {first} to {end - 1} of the first row"
+    figure = figures.style_mixing(verbs.decode(model, kept), verbs.decode(model, sources), mixed, title)
+    _draw(figure, out, run, "mixed")
 
 
 @command
 @RUN
 @click.option("--steps", type=click.IntRange(2), default=9, show_default=True, help="Pictures of each draw.")
-@click.option(
-    "--cutoff", type=click.IntRange(1), help="Styles that are truncated, where a model has them. [default: all]"
-)
 @count_of("Draws.", 6)
 @SEED
 @out_of("truncated")
-def truncate(run: Path, steps: int, cutoff: int | None, count: int, seed: int, out: Path | None) -> None:
-    """Decode draws on their way from the opposite of their code through the average code to themselves.
+def truncate(run: Path, steps: int, count: int, seed: int, out: Path | None) -> None:
+    """Decode draws on their way from the opposite of their code through the mean code to themselves.
 
     \b
     Example: tfaae truncate runs/digits
@@ -143,9 +144,9 @@ def truncate(run: Path, steps: int, cutoff: int | None, count: int, seed: int, o
     from tfaae import editing, figures, train, verbs
 
     model = _with_images(train.load(run)[2])
-    amounts, draws = np.linspace(-1, 1, steps), verbs.draw_codes(model, count, (seed, 0))
-    images = editing.truncate(model, draws, amounts, cutoff=cutoff, labels=verbs.any_labels(model, count))
-    names = [f"{amount:+.2f}" for amount in amounts]
+    amounts, draws = np.linspace(-1, 1, steps), verbs.sample_codes(model, count, (seed, 0))
+    images = editing.truncate(model, draws, amounts, verbs.any_labels(model, count))
+    names = [f"{amount:.2f}" for amount in amounts]
     _draw(figures.named_columns(images, names, "draws, truncated by psi"), out, run, "truncated")
 
 

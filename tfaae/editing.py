@@ -92,54 +92,45 @@ def interpolate(
 
 
 def truncate(
-    model: Any,
-    points: np.ndarray,
-    amounts: Sequence[float] | np.ndarray,
-    *,
-    cutoff: int | None = None,
-    labels: Any = None,
+    model: Any, points: np.ndarray, amounts: Sequence[float] | np.ndarray, labels: np.ndarray | None = None
 ) -> np.ndarray:
-    """`[n, amounts, h, w, c]`: codes `[n, d]` decoded from where they come to on their way to the average code.
+    """`[n, amounts, h, w, c]`: codes `[n, d]` decoded from where they come to on their way to the mean code.
 
-    An amount psi makes average + psi (code - average) of a code (Karras et al. 2019, StyleGAN, appendix B): 1 is the
-    code itself, 0 the average, less than 0 its opposite.
+    An amount psi makes mean + psi (code - mean) of a code (Karras et al. 2019, StyleGAN, appendix B): 1 is the code
+    itself, 0 the mean, less than 0 its opposite. StyleALAE moves its 8 coarsest styles alone.
 
     Args:
-        cutoff: only so many of the first styles, for a model with `style_mix` (8 in StyleGAN and ALAE).
         labels: `[n]`, for a model whose decoder reads them.
     """
+    _check_labels(model, labels)
     points = np.asarray(points, np.float32)
-    psi = np.reshape(amounts, (-1, 1)).astype(np.float32)
-    towards = verbs.lerp(verbs.average_code(model), points[:, None], psi)
-    if cutoff is None:
-        return _decoded(model, towards, labels)
-    check_crossover(model, cutoff)
-    shape = towards.shape
-    fine = np.broadcast_to(points[:, None], shape)
-    images = np.asarray(model.style_mix(towards.reshape(-1, shape[-1]), fine.reshape(-1, shape[-1]), cutoff))
-    return images.reshape(*shape[:2], *images.shape[1:])
+    moved = (verbs.truncated(model, points, float(psi)) for psi in amounts)
+    return np.stack([verbs.decode(model, codes_there, labels) for codes_there in moved], axis=1)
 
 
-def mix_styles(model: Any, coarse: np.ndarray, fine: np.ndarray, crossover: int) -> np.ndarray:
-    """`[n, m, h, w, c]`: the first `crossover` styles of n codes `[n, d]`, the others of m codes `[m, d]`."""
-    check_crossover(model, crossover)
-    first, second = np.repeat(coarse, len(fine), axis=0), np.tile(fine, (len(coarse), 1))
-    mixed = np.asarray(model.style_mix(first, second, crossover))
-    return mixed.reshape(len(coarse), len(fine), *mixed.shape[1:])
+def mix_styles(model: Any, points: np.ndarray, sources: np.ndarray, *, first: int, end: int) -> np.ndarray:
+    """`[n, m, h, w, c]`: n codes `[n, d]`, each with the styles from `first` to before `end` of m sources `[m, d]`.
 
-
-def check_crossover(model: Any, crossover: int) -> None:
-    """Raises an InputError where a model has no `style_mix`, or not more styles than that."""
+    Raises:
+        InputError: where a model has no `style_mix`, or not those styles.
+    """
     if not hasattr(model, "style_mix"):
-        raise InputError(f"a {type(model).__name__} has no styles to mix; StyleALAE has")
-    if not 0 < crossover < model.styles:
-        raise InputError(f"expected 1 to {model.styles - 1} of the model's {model.styles} styles, got {crossover}")
+        raise InputError(f"{type(model).__name__} has no styles to mix; StyleALAE has")
+    if not 0 <= first < end <= model.slots:
+        raise InputError(f"expected styles within 0 to {model.slots}, got {first} to {end}")
+    kept, taken = np.repeat(points, len(sources), axis=0), np.tile(sources, (len(points), 1))
+    mixed = np.asarray(model.style_mix(kept, taken, first=first, end=end))
+    return mixed.reshape(len(points), len(sources), *mixed.shape[1:])
+
+
+def _check_labels(model: Any, labels: np.ndarray | None) -> None:
+    if model.conditional and labels is None:
+        raise InputError(f"a {type(model).__name__} decodes a style and a label: give labels [n]")
 
 
 def _decoded(model: Any, points: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Codes `[n, m, d]`, with labels `[n]`, -> `[n, m, h, w, c]`."""
-    if model.conditional and labels is None:
-        raise InputError(f"a {type(model).__name__} decodes a style and a label: give labels [n]")
+    _check_labels(model, labels)
     rows, columns = points.shape[:2]
     told = None if labels is None else np.repeat(labels, columns)
     images = verbs.decode(model, points.reshape(rows * columns, -1), told)

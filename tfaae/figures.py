@@ -99,15 +99,14 @@ def named_columns(images: np.ndarray, names: Sequence[str], title: str) -> Figur
     return figure
 
 
-def style_mixing(coarse: np.ndarray, fine: np.ndarray, mixed: np.ndarray) -> Figure:
-    """A table of mixed images `[n, m, h, w, c]` with those of their coarse styles `[n, ...]` left, of the fine above.
+def style_mixing(images: np.ndarray, sources: np.ndarray, mixed: np.ndarray, title: str) -> Figure:
+    """Mixed images `[n, m, h, w, c]` as a table, images `[n, ...]` left of it, the sources of styles `[m, ...]` above.
 
     (Karras et al. 2019, StyleGAN, figure 3.)
     """
-    above = np.ones((1, 1 + len(fine), *fine.shape[1:]), fine.dtype)
-    above[0, 1:] = fine
-    rows = np.concatenate([above, np.concatenate([coarse[:, None], mixed], axis=1)])
-    return image_grid(rows, "coarse styles of the first column, fine styles of the first row")
+    above = np.ones((1, 1 + len(sources), *sources.shape[1:]), sources.dtype)
+    above[0, 1:] = sources
+    return image_grid(np.concatenate([above, np.concatenate([images[:, None], mixed], axis=1)]), title)
 
 
 def multi_resolution(inputs: np.ndarray, outputs: np.ndarray, levels: int) -> Figure:

@@ -54,7 +54,7 @@ def path_length(
     cropped there before; here whole images count.
 
     Args:
-        model: with the verbs of `tfaae.verbs.decode` and `tfaae.verbs.draw_codes`; `decode` must not draw noise.
+        model: with `sample_codes` and `decode`, which must not draw noise.
         apart: distance of images.
         count: of pairs.
         end: t = 0 alone ("end"), where otherwise t is uniform in [0, 1) ("full").
@@ -64,7 +64,7 @@ def path_length(
     found = []
     for start in range(0, count, CODES_AT_ONCE):
         here = min(CODES_AT_ONCE, count - start)
-        first, second = (verbs.draw_codes(model, here, (seed, 2 * start + side)) for side in (0, 1))
+        first, second = (verbs.sample_codes(model, here, (seed, 2 * start + side)) for side in (0, 1))
         t = np.zeros((here, 1)) if end else random.uniform(size=(here, 1))
         labels = verbs.any_labels(model, here)
         images = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfaae import codes, frechet, metrics, perceptual
+from tfaae import codes, frechet, metrics, perceptual, verbs
 from tfaae.data import Data
 from tfaae.errors import InputError, choose
 from tfaae.features import FeatureNetwork
@@ -27,8 +27,8 @@ def measure(
 
     `fid`: Fréchet distances of samples, and of reconstructions, to `count` training images, as the papers have it (of
     50,000). `ppl`: path lengths of `count` pairs of codes, full and at the ends. `lpips`: mean distance of test images
-    to their reconstructions. `codes`: accuracies by codes ("short") and, where a model has the verb `hidden`, by the
-    encoder's last hidden layer ("long"), in percent.
+    to their reconstructions. `codes`: accuracies by codes ("short") and, where an encoder has `features`, by its last
+    hidden layer ("long"), in percent; of the weights that verbs use (ALAE's authors leave running averages out there).
 
     Args:
         chosen: of `MEASURES`.
@@ -79,10 +79,11 @@ def lpips(model: LatentModel, data: Data, network: Any, count: int, seed: int) -
 
 
 def of_codes(model: Any, data: Data, network: Any, count: int, seed: int) -> dict[str, float]:
-    seen = {"short": model.encode} | ({"long": model.hidden} if hasattr(model, "hidden") else {})
+    seen = {"short": model.encode, "long": verbs.hidden(model)}
     return {
         f"{length}_{name}": value
         for length, features in seen.items()
+        if features is not None
         for name, value in codes.accuracies(features, *data.train, *data.test).items()
     }
 

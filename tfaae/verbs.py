@@ -1,25 +1,23 @@
-"""What metrics and pictures in the code space ask of a model, beyond `encode`, `decode`, `reconstruct` and `sample`.
+"""The verbs of a model as metrics and pictures in the code space use them: arrays in, arrays out.
 
-Every image model of the package answers these; a model says more of itself by methods of its own:
+Every image model of the package has `encode`, `decode`, `reconstruct`, `sample`, `sample_codes` and `conditional`. Some
+say more of themselves:
 
-- `draw_codes(count, *, seed)` -> `[count, code_dim]`, where codes are not the prior's draws but made of them (ALAE:
-  w = F(z)).
-- `average_code` -> `[code_dim]`, where it keeps the mean of its codes (StyleALAE's w average).
-- `hidden(images)` -> `[n, units]`: the encoder's last layer before the code.
-- `style_mix(coarse, fine, crossover)` -> `[n, h, w, c]`: decodes codes `[n, code_dim]`, whose first `crossover` styles
-  are those of `coarse` and the others those of `fine`; `styles`, how many there are.
+- `truncated(codes, psi)`: codes, or what `decode` takes for codes, drawn towards their mean (ALAE, StyleALAE).
+- `style_mix(codes, sources, *, first, end)` -> images of codes `[n, d]` whose styles from `first` to before `end` are
+  those of sources `[n, d]`; `slots`, how many styles there are (StyleALAE).
+- `encoder.features(images)` -> `[n, units]`: the encoder's last hidden layer (ALAE).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 
-def draw_codes(model: Any, count: int, seed: Sequence[int]) -> np.ndarray:
-    """`[count, code_dim]` codes as `sample` decodes them; `seed` is a pair of integers."""
-    draws = getattr(model, "draw_codes", None) or model.prior.sample
-    return np.asarray(draws(count, seed=np.array(seed, np.int32)))
+def sample_codes(model: Any, count: int, seed: Sequence[int]) -> np.ndarray:
+    """`[count, d]` codes as `sample` decodes them; `seed` is a pair of integers."""
+    return np.asarray(model.sample_codes(count, seed=np.array(seed, np.int32)))
 
 
 def any_labels(model: Any, count: int) -> np.ndarray | None:
@@ -28,14 +26,30 @@ def any_labels(model: Any, count: int) -> np.ndarray | None:
 
 
 def decode(model: Any, codes: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-    """`[n, code_dim]` codes -> `[n, h, w, c]` images; `labels` `[n]` count where the decoder reads one."""
+    """`[n, d]` codes -> `[n, h, w, c]` images; `labels` `[n]` count where the decoder reads one."""
     return np.asarray(model.decode(codes, labels) if model.conditional else model.decode(codes))
 
 
-def average_code(model: Any) -> np.ndarray:
-    """`[code_dim]`: the model's own average of its codes, or the mean of 10,000 draws."""
-    own = getattr(model, "average_code", None)
-    return draw_codes(model, 10_000, (0, 0)).mean(axis=0) if own is None else np.asarray(own)
+def truncated(model: Any, codes: np.ndarray, psi: float) -> np.ndarray:
+    """Codes `[n, d]` drawn towards their mean, mean + psi (code - mean), as the model does it.
+
+    Where it does not say how, the mean is that of 10,000 draws of codes.
+    """
+    if hasattr(model, "truncated"):
+        return np.asarray(model.truncated(codes, psi))
+    return lerp(sample_codes(model, 10_000, (0, 0)).mean(axis=0), codes, psi)
+
+
+def hidden(model: Any) -> Callable[[np.ndarray], Any] | None:
+    """Images -> the encoder's last hidden layer, running averages of weights included; None where it does not tell."""
+    if not hasattr(model.encoder, "features"):
+        return None
+
+    def features(images: np.ndarray) -> Any:
+        with model.averaged():
+            return model.encoder.features(images)
+
+    return features
 
 
 def lerp(first: np.ndarray, second: np.ndarray, t: np.ndarray | float) -> np.ndarray:

@@ -101,7 +101,15 @@ class LatentModel(PhasedModel, abc.ABC):
             labels: `[count]` integers: each draw comes from that segment of the prior.
             seed: an integer or `[2]` int32; None moves the model's own.
         """
-        return self.decode(self.prior.sample(self._count(count, labels), labels, seed=self._draw_seed(seed)))
+        return self.decode(self.sample_codes(self._count(count, labels), labels, seed=self._draw_seed(seed)))
+
+    def sample_codes(self, count: int | tf.Tensor, labels=None, *, seed: tf.Tensor) -> tf.Tensor:
+        """`[count, d]` draws of what the codes are to follow, the prior, for a `[2]` int32 seed."""
+        return self.prior.sample(count, labels, seed=seed)
+
+    def manifolds(self) -> dict[str, np.ndarray]:
+        """Codes worth decoding into a picture each, `{title: [rows, columns, d]}`."""
+        return self.prior.manifolds()
 
     def call(self, images, training=False):
         """Reconstruction."""
