@@ -87,7 +87,7 @@ def test_vgg16_takes_grey_images_of_many_sizes(vgg16_weights):
     ]
     np.testing.assert_allclose(network.vectors(np.repeat(grey, 3, axis=-1)), network.vectors(grey))
     np.testing.assert_allclose(network.vectors(grey), network.maps(grey)[-1].mean(axis=(1, 2)), rtol=1e-5)
-    assert network.maps(np.ones((1, 512, 512, 1)))[0].shape == (1, 256, 256, 64)
+    assert network.prepare(np.ones((1, 512, 512, 1), np.float32)).shape == (1, 256, 256, 3)
     with pytest.raises(InputError, match="16 pixels or more, got 8"):
         network.vectors(grey[:, :8, :8])
 
