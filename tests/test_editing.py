@@ -29,6 +29,7 @@ class Plain:
         return codes.reshape(-1, 1, 2, 1)
 
     def truncated(self, codes, psi):
+        assert codes.shape.rank == 2  # a tensor
         return np.array([1, -1]) + psi * (codes - np.array([1, -1]))
 
     def style_mix(self, codes, sources, *, first, end):
@@ -104,7 +105,7 @@ def test_interpolations_are_straight_and_end_in_the_reconstructions():
 
 
 def test_truncation_goes_to_the_mean_code():
-    found = editing.truncate(Plain(), np.array([[3, 3], [0, 0]]), [0, 0.5, 1, -1])
+    found = editing.truncate(Plain(), np.array([[3, 3], [0, 0.0]]), [0, 0.5, 1, -1])
     assert found.shape == (2, 4, 1, 2, 1)
     np.testing.assert_allclose(found[0].reshape(4, 2), [(1, -1), (2, 1), (3, 3), (-1, -5)])
 

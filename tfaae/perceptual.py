@@ -49,9 +49,9 @@ def path_length(
 ) -> float:
     """Perceptual path length (Karras et al. 2019, StyleGAN, equation 3): E[d(g(c(t)), g(c(t + epsilon)))] / epsilon^2.
 
-    c(t) goes in a straight line, in the code space, from one draw to another: for a model with a mapping network that
-    space is w, the mean of ALAE's protocol. The smallest and the largest hundredth are left out, as there. Faces are
-    cropped there before; here whole images count.
+    c(t) goes in a straight line of codes, from one draw to another: in w for a model with a mapping network, as in
+    ALAE's protocol. The smallest and the largest hundredth are left out, as there. Faces are cropped there before; here
+    whole images count.
 
     Args:
         model: with `sample_codes` and `decode`, which must not draw noise.

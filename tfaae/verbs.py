@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 
 def sample_codes(model: Any, count: int, seed: Sequence[int]) -> np.ndarray:
@@ -36,7 +37,7 @@ def truncated(model: Any, codes: np.ndarray, psi: float) -> np.ndarray:
     Where it does not say how, the mean is that of 10,000 draws of codes.
     """
     if hasattr(model, "truncated"):
-        return np.asarray(model.truncated(codes, psi))
+        return np.asarray(model.truncated(tf.convert_to_tensor(codes), psi))
     return lerp(sample_codes(model, 10_000, (0, 0)).mean(axis=0), codes, psi)
 
 
