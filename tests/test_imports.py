@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export"},
-    {"config", "conv_families", "losses", "naming"},
-    {"image_sources", "networks"},
+    {"config", "conv_families", "losses", "naming", "style_layers"},
+    {"image_sources", "networks", "style_networks"},
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets"},
     {"models.phased", "reference"},
     {"models.base"},
