@@ -16,6 +16,42 @@ EPOCHS = {
 }
 
 
+@keras.saving.register_keras_serializable(package="tfaae")
+class EqualisedAdam(keras.optimizers.Optimizer):
+    """Adam without momentum whose step for a variable is scaled by the variable's `step_factor`, if it has one.
+
+    v <- beta_2 v + (1 - beta_2) g^2; w <- w - learning_rate factor sqrt(1 - beta_2^t) g / (sqrt(v) + epsilon), as ALAE
+    is trained (Pidhorskyi et al. 2020); the factors are the equalised learning rate of Karras et al. 2018, section 4.1.
+
+    Args:
+        learning_rate, beta_2, epsilon: as above.
+        kwargs: of `keras.optimizers.Optimizer`.
+    """
+
+    def __init__(self, learning_rate: Any = 0.002, beta_2: float = 0.99, epsilon: float = 1e-8, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.beta_2, self.epsilon = beta_2, epsilon
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.velocities = self.add_optimizer_variables(variables, "velocity")
+        self.factors = [getattr(variable, "step_factor", 1.0) for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        place = self._get_variable_index(variable)
+        velocity, factor = self.velocities[place], self.factors[place]
+        values = (gradient, learning_rate, self.iterations + 1)
+        gradient, rate, t = (keras.ops.cast(value, variable.dtype) for value in values)
+        self.assign_add(velocity, (1 - self.beta_2) * (keras.ops.square(gradient) - velocity))
+        size = rate * factor * keras.ops.sqrt(1 - keras.ops.power(keras.ops.cast(self.beta_2, variable.dtype), t))
+        self.assign_sub(variable, size * gradient / (keras.ops.sqrt(velocity) + self.epsilon))
+
+    def get_config(self):
+        return super().get_config() | {"beta_2": self.beta_2, "epsilon": self.epsilon}
+
+
 def build(what: str, spec: dict[str, Any], *, steps_per_epoch: int, epochs: int) -> keras.optimizers.Optimizer:
     """A Keras optimizer. `what` names it in errors.
 
@@ -30,7 +66,7 @@ def build(what: str, spec: dict[str, Any], *, steps_per_epoch: int, epochs: int)
     elif isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
         raise InputError(f"{what}.learning_rate: expected a number above 0 or a schedule, got {rate!r}")
     found = _classes(keras.optimizers, keras.optimizers.Optimizer)
-    return _make(what, spec, {name.lower(): cls for name, cls in found.items()})
+    return _make(what, spec, {name.lower(): cls for name, cls in found.items()} | {"equalised_adam": EqualisedAdam})
 
 
 def _schedule(what: str, spec: dict[str, Any], steps_per_epoch: int, epochs: int) -> Any:

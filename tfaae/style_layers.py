@@ -5,8 +5,8 @@ The learning rate is equalised on the optimizer's side: weights are used as they
 """
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -140,3 +140,11 @@ def pixel_norm(codes: tf.Tensor) -> tf.Tensor:
 def prefixed(prefix: str, named: Mapping[str, keras.Variable]) -> Named:
     """Every name with the prefix and a dot before it."""
     return {f"{prefix}.{name}": variable for name, variable in named.items()}
+
+
+def numbered(pattern: str, layers: Sequence[Any]) -> Named:
+    """What all layers have published, each with its number in the prefix."""
+    found: Named = {}
+    for number, layer in enumerate(layers):
+        found |= prefixed(pattern.format(number), layer.published())
+    return found

@@ -40,11 +40,13 @@ from tfaae.style_layers import (
     Convolution,
     Dense,
     Named,
+    Resampling,
     blur,
     double,
     halve,
     instance_norm,
     leaky,
+    numbered,
     pixel_norm,
     prefixed,
     style_statistics,
@@ -71,7 +73,7 @@ class Mapping(keras.layers.Layer):
         return codes
 
     def published(self) -> Named:
-        return _numbered("map_blocks.{}.fc", self.dense)
+        return numbered("map_blocks.{}.fc", self.dense)
 
 
 class Head(keras.layers.Layer):
@@ -94,7 +96,7 @@ class Head(keras.layers.Layer):
         return self.dense[-1](codes)[:, 0]
 
     def published(self) -> Named:
-        return _numbered("map_blocks.{}", self.dense)
+        return numbered("map_blocks.{}", self.dense)
 
 
 class Plan:
@@ -138,7 +140,7 @@ class SynthesisBlock(keras.layers.Layer):
         super().__init__()
         self.number, self.fused = number, size >= FUSED and number > 0
         if number:
-            resampling = "up" if self.fused else "same"
+            resampling: Resampling = "up" if self.fused else "same"
             self.conv_1 = Convolution(inputs, channels, 3, seeds, resampling=resampling, bias=False)
         self.conv_2 = Convolution(channels, channels, 3, seeds, bias=False)
         for half in (1, 2):
@@ -227,14 +229,14 @@ class Synthesis(keras.layers.Layer):
             maps.append(tf.random.stateless_normal(shape, own, dtype=self.compute_dtype))
         return maps
 
-    def active(self, lod: int) -> list[keras.Variable]:
-        """The weights that images of `lod`, and of the transition to it, depend on."""
-        images = self.to_rgb[max(lod - 1, 0) : lod + 1]
+    def active(self, lod: int, fading: bool = False) -> list[keras.Variable]:
+        """The weights that images of `lod`, or of the transition to it, depend on."""
+        images = self.to_rgb[max(lod - fading, 0) : lod + 1]
         return [self.const, *_trainable([*self.blocks[: lod + 1], *images])]
 
     def published(self) -> Named:
-        blocks = _numbered("decode_block.{}", self.blocks)
-        return {"const": self.const} | blocks | _numbered("to_rgb.{}.to_rgb", self.to_rgb)
+        blocks = numbered("decode_block.{}", self.blocks)
+        return {"const": self.const} | blocks | numbered("to_rgb.{}.to_rgb", self.to_rgb)
 
 
 class EncoderBlock(keras.layers.Layer):
@@ -308,25 +310,17 @@ class StyleEncoder(keras.layers.Layer):
     def _features(self, images, j: int):
         return leaky(leaky(self.from_rgb[j](images)))  # twice, in the authors' code
 
-    def active(self, lod: int) -> list[keras.Variable]:
-        """The weights that codes of `lod`, and of the transition to it, depend on."""
+    def active(self, lod: int, fading: bool = False) -> list[keras.Variable]:
+        """The weights that codes of `lod`, or of the transition to it, depend on."""
         entry = self.levels - 1 - lod
-        return _trainable([*self.blocks[entry:], *self.from_rgb[entry : entry + 2]])
+        return _trainable([*self.blocks[entry:], *self.from_rgb[entry : entry + 1 + fading]])
 
     def published(self) -> Named:
-        return _numbered("encode_block.{}", self.blocks) | _numbered("from_rgb.{}.from_rgb", self.from_rgb)
+        return numbered("encode_block.{}", self.blocks) | numbered("from_rgb.{}.from_rgb", self.from_rgb)
 
 
 def _trainable(layers: Sequence[keras.layers.Layer]) -> list[keras.Variable]:
     return [weight for layer in layers for weight in layer.trainable_variables]
-
-
-def _numbered(pattern: str, layers: Sequence) -> Named:
-    return {
-        name: weight
-        for number, layer in enumerate(layers)
-        for name, weight in prefixed(pattern.format(number), layer.published()).items()
-    }
 
 
 def _members(block: keras.layers.Layer, layers: dict, weights: tuple[str, ...]) -> Named:
