@@ -8,6 +8,7 @@ import pytest
 
 from tfaae.models import (
     AAE,
+    ALAE,
     AVB,
     IWAE,
     VAE,
@@ -16,6 +17,7 @@ from tfaae.models import (
     DimensionReductionAAE,
     LatentModel,
     SemiSupervisedAAE,
+    StyleALAE,
     SupervisedAAE,
 )
 
@@ -37,7 +39,7 @@ class Case(NamedTuple):
     def compiled(self, seed: int = 3, optimizer: str = "adam", **options: Any) -> LatentModel:
         """Without XLA unless asked: compiling takes longer than all the steps of a test."""
         model = self.build(seed)
-        model.compile({phase.name: optimizer for phase in model.phases()}, **{"jit_compile": False} | options)
+        model.compile(dict.fromkeys(model.optimizer_names(), optimizer), **{"jit_compile": False} | options)
         return model
 
     def images(self, count: int = 24) -> np.ndarray:
@@ -130,6 +132,16 @@ CASES = {
         2,
         {"posterior": "implicit", "units": [16], "noise_dim": 3, "discriminator_units": [16], "head": 8},
     ),
+    "alae": Case(ALAE, (8, 8, 1), 3, {"units": [16, 12], "mapping_depth": 2}),
+    "alae-separate": Case(
+        ALAE,
+        (8, 8, 1),
+        2,
+        {"units": [16], "mapping_depth": 2, "separate_discriminator": True, "head": "nonlinear", "ema_images": 0.0},
+    ),
+    "style-alae": Case(
+        StyleALAE, (8, 8, 3), 4, {"base_channels": 4, "max_channels": 6, "mapping_depth": 2, "ema_images": 100.0}
+    ),
     "vae-conv-mixture": Case(VAE, (10, 10, 1), 2, CONV | {"prior": "GaussianMixture", "likelihood": "squared"}),
 }
 
@@ -138,6 +150,7 @@ SLOW = {
     "aae-labels-wgan",
     "avb-adaptive-conv1",
     "avb-adaptive-implicit",
+    "alae-separate",
     "vae-conv-mixture",
     "semi-supervised-paper",
     "clustering-conv-rgb",

@@ -354,7 +354,7 @@ def test_bfloat16_is_for_products_alone(cls, extra, arch, size):
     model = cls((size, size, 1), 2, precision="bfloat16", seed=0, **extra, **arch)
     assert {weight.dtype for weight in model.weights} == {"float32", "int64"}  # int64: the count of steps
     networks = [model.encoder.network, model.decoder]
-    networks += [getattr(model, name) for phase in model.phases() for name in phase.trains if "discriminator" in name]
+    networks += [getattr(model, name) for phase in model.phases() for name in phase.parts if "discriminator" in name]
     for network in networks:
         assert "bfloat16" in {layer.compute_dtype for layer in network.layers}
         assert [output.dtype for output in network.outputs] == ["float32"]

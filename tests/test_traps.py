@@ -236,7 +236,7 @@ def normalisations(network: keras.Model) -> int:
 @pytest.mark.parametrize("name", MAKERS)
 def test_batch_normalisation_is_the_encoders_alone(name, batch_norm, expected, arch):
     model = MAKERS[name](batch_norm=batch_norm, **arch)
-    parts = {part for phase in model.phases() for part in phase.trains} - {"encoder", "cluster_heads"}
+    parts = {part for phase in model.phases() for part in phase.parts} - {"encoder", "cluster_heads"}
     assert normalisations(model.encoder.network) == expected
     assert {part: normalisations(getattr(model, part)) for part in parts} == dict.fromkeys(parts, 0)
 

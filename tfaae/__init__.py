@@ -16,6 +16,8 @@ _HOMES = {
     "DimensionReductionAAE": "tfaae.models",
     "AVB": "tfaae.models",
     "AdaptiveAVB": "tfaae.models",
+    "ALAE": "tfaae.models",
+    "StyleALAE": "tfaae.models",
     "VAE": "tfaae.models",
     "IWAE": "tfaae.models",
     "AdversarialInference": "tfaae.models",

@@ -36,7 +36,7 @@ def evaluate(model: Any, data: Data) -> dict[str, float]:
     reconstructions = metrics.batched(model.reconstruct, test.images, test.labels)
 
     def draws(seed: int) -> np.ndarray:
-        return model.prior.sample(len(codes), seed=fixed(seed)).numpy()
+        return model.sample_codes(len(codes), seed=fixed(seed)).numpy()
 
     found = {f"test_{term}": float(reported[term]) for term in model.reports}
     found["reconstruction_error"] = metrics.reconstruction_error(test.images, reconstructions)

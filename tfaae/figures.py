@@ -21,8 +21,8 @@ def of_model(
     """What shows how a model does: reconstructions, samples, the codes over prior draws, the prior's manifolds decoded.
 
     Args:
-        model: anything with the verbs `reconstruct`, `decode`, `sample`, and a `prior`; of some, `styles_by_content`
-            or `heads` and `classify`.
+        model: anything with the verbs `reconstruct`, `decode`, `sample`, `sample_codes` and `manifolds`; of some,
+            `styles_by_content` or `heads` and `classify`.
         images, labels: `[n, h, w, c]` and `[n]`, held out from training.
         codes: `[n, d]`, draws from the posterior at those images.
     """
@@ -32,7 +32,7 @@ def of_model(
         "samples": samples(np.asarray(model.sample(100, seed=0))),
     }
     heads = np.asarray(model.heads()) if hasattr(model, "heads") else None
-    draws = _draws(model.prior, max(len(codes), 2500))
+    draws = np.asarray(model.sample_codes(max(len(codes), 2500), seed=np.array([0, 0], np.int32)))
     plane = codes.shape[1] == 2  # the axes that are seen of longer codes hold nothing of the heads
     found["codes"] = scatter(codes, labels, classes, draws=draws, heads=heads if plane else None)
     if heads is not None and model.latent_dim == codes.shape[1] > 2:  # a style is a step away from a head
@@ -46,7 +46,7 @@ def of_model(
     if model.conditional:  # a code alone is no picture
         found["style_by_content"] = style_by_content(model.styles_by_content(10), _names(classes, model.classes))
         return found
-    for title, plane in model.prior.manifolds().items():
+    for title, plane in model.manifolds().items():
         decoded = np.asarray(model.decode(plane.reshape(-1, plane.shape[-1]).astype(np.float32)))
         found["manifold_" + title.replace(" ", "_")] = image_grid(
             _rows(decoded, plane.shape[1]), f"decoded prior: {title}"
@@ -350,7 +350,3 @@ def _rows(images: np.ndarray, columns: int) -> np.ndarray:
     missing = -len(images) % columns
     filled = np.concatenate([images, np.ones((missing, *images.shape[1:]), images.dtype)])
     return filled.reshape(-1, columns, *images.shape[1:])
-
-
-def _draws(prior: Any, count: int) -> np.ndarray:
-    return np.asarray(prior.sample(count, seed=np.array([0, 0], np.int32)))

@@ -97,15 +97,15 @@ def generator_loss(fake: tf.Tensor, game: Game = "logistic") -> tf.Tensor:
 
 
 def squared_gradient_norms(critic: Callable[[tf.Tensor], tf.Tensor], points: tf.Tensor) -> tf.Tensor:
-    """`[n]` squared norms of the gradient of `critic`, `[n, d]` -> `[n]` logits, at `points`."""
+    """`[n]` squared norms of the gradient of `critic`, `[n, ...]` -> `[n]` logits, at `points`."""
     with tf.GradientTape() as tape:
         tape.watch(points)
         total = tf.reduce_sum(critic(points))
-    return tf.reduce_sum(tape.gradient(total, points) ** 2, axis=-1)
+    return tf.reduce_sum(tape.gradient(total, points) ** 2, axis=list(range(1, points.shape.rank)))
 
 
 def r1_penalty(critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor) -> tf.Tensor:
-    """1/2 E |grad D|^2 at draws from the prior (Mescheder et al. 2018, eq. 9, gamma = 1)."""
+    """1/2 E |grad D|^2 at real points, draws from the prior or images (Mescheder et al. 2018, eq. 9, gamma = 1)."""
     return 0.5 * tf.reduce_mean(squared_gradient_norms(critic, real))
 
 

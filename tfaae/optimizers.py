@@ -45,7 +45,7 @@ class EqualisedAdam(keras.optimizers.Optimizer):
         values = (gradient, learning_rate, self.iterations + 1)
         gradient, rate, t = (keras.ops.cast(value, variable.dtype) for value in values)
         self.assign_add(velocity, (1 - self.beta_2) * (keras.ops.square(gradient) - velocity))
-        size = rate * factor * keras.ops.sqrt(1 - keras.ops.power(keras.ops.cast(self.beta_2, variable.dtype), t))
+        size = rate * factor * keras.ops.sqrt(1 - self.beta_2**t)
         self.assign_sub(variable, size * gradient / (keras.ops.sqrt(velocity) + self.epsilon))
 
     def get_config(self):

@@ -117,9 +117,19 @@ def halve(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.avg_pool2d(x, 2, 2, "VALID")
 
 
+def moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance, `[n, 1, 1, c]` each, of each map of `[n, h, w, c]`.
+
+    (`tf.nn.moments` stops a gradient at the mean: that leaves the first derivative right and makes the second, which
+    R1 needs, wrong.)
+    """
+    mean = tf.reduce_mean(x, axis=[1, 2], keepdims=True)
+    return mean, tf.reduce_mean((x - mean) ** 2, axis=[1, 2], keepdims=True)
+
+
 def instance_norm(x: tf.Tensor, epsilon: float) -> tf.Tensor:
     """Each map of `[n, h, w, c]` with mean 0 and variance 1."""
-    mean, variance = tf.nn.moments(x, axes=[1, 2], keepdims=True)
+    mean, variance = moments(x)
     return (x - mean) * tf.math.rsqrt(variance + epsilon)
 
 
@@ -128,8 +138,8 @@ def style_statistics(x: tf.Tensor, epsilon: float) -> tf.Tensor:
 
     Without epsilon, as the authors have it, the gradient at a constant map is NaN.
     """
-    mean, variance = tf.nn.moments(x, axes=[1, 2])
-    return tf.concat([mean, tf.sqrt(variance + epsilon)], axis=-1)
+    mean, variance = moments(x)
+    return tf.concat([mean, tf.sqrt(variance + epsilon)], axis=-1)[:, 0, 0]
 
 
 def pixel_norm(codes: tf.Tensor) -> tf.Tensor:

@@ -80,12 +80,12 @@ def build(config: Config, data: Data) -> Any:
     model = cls(**given)
     if isinstance(model, LatentModel):
         _check_labels(model, data)
-    phases = [phase.name for phase in model.phases()]  # one that moves twice a step ends its schedule in the same epoch
+    moves = model.optimizer_names()  # one that moves twice a step ends its schedule in the same epoch
     for name in config.optim:
-        choose(f"phase in optim of {cls.__name__},", name, phases)
+        choose(f"phase in optim of {cls.__name__},", name, moves)
     built = {
         name: optimizers.build(
-            f"optim.{name}", spec, steps_per_epoch=steps * phases.count(name), epochs=config.train.epochs
+            f"optim.{name}", spec, steps_per_epoch=steps * moves.count(name), epochs=config.train.epochs
         )
         for name, spec in config.optim.items()
     }

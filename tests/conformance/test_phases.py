@@ -38,7 +38,7 @@ def test_a_phase_moves_its_parts_alone(case: Case, name: str):
     model.train_on_batch(case.images(), case.labels())
     moved = {id(weight) for weight, old in before if not np.array_equal(old, weight)}
     # the power iteration's vector, moving statistics of batch normalisation, running averages
-    followers = [getattr(model, part) for part in phase.trains if case.arguments.get("spectral_norm")]
+    followers = [getattr(model, part) for part in phase.parts if case.arguments.get("spectral_norm")]
     followers += [model.encoder] if case.arguments.get("batch_norm") else []
     followers += [model.encoder] if isinstance(model.encoder, Basis) else []
     followers += [model.averages] if model.averages else []

@@ -1,16 +1,19 @@
 """The models: one file a family. Importing this package registers them all with Keras."""
 
 from tfaae.models.aae import AAE, SupervisedAAE
+from tfaae.models.alae import ALAE
 from tfaae.models.avb import AVB, AdaptiveAVB
 from tfaae.models.base import Batch, LatentModel, Phase, register
 from tfaae.models.categorical import ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, TwoCodes
 from tfaae.models.explicit import ExplicitModel
 from tfaae.models.inference import AdversarialInference, GaussianInference, VariationalInference
 from tfaae.models.phased import PhasedModel, final_models
+from tfaae.models.style_alae import StyleALAE
 from tfaae.models.vae import IWAE, VAE
 
 __all__ = [
     "AAE",
+    "ALAE",
     "AVB",
     "IWAE",
     "VAE",
@@ -25,6 +28,7 @@ __all__ = [
     "Phase",
     "PhasedModel",
     "SemiSupervisedAAE",
+    "StyleALAE",
     "SupervisedAAE",
     "TwoCodes",
     "VariationalInference",

@@ -160,9 +160,10 @@ class LatentModel(PhasedModel, abc.ABC):
 
     # === What training sees ===
 
-    def after_step(self):
+    def after_step(self, batch):
         if self.averages is not None:
-            self.averages.move(self.ema, self.steps)
+            t = tf.cast(self.steps, tf.float32)
+            self.averages.move(1 - tf.minimum(self.ema, (1 + t) / (10 + t)))
 
     def test_step(self, data):
         with self.averaged():
@@ -205,7 +206,7 @@ class LatentModel(PhasedModel, abc.ABC):
 
     def _checked(self, images, labels) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.convert_to_tensor(images)
-        if tuple(images.shape[1:]) != self.image_shape or not images.dtype.is_floating:
+        if not self.takes(tuple(images.shape[1:])) or not images.dtype.is_floating:
             raise InputError(
                 f"{type(self).__name__} expects float images [n, {str(self.image_shape)[1:-1]}] in [0, 1], got "
                 f"{images.dtype.name} {list(images.shape)}; convert them, or build the model with their image_shape"
@@ -216,6 +217,10 @@ class LatentModel(PhasedModel, abc.ABC):
         if labels.shape.rank != 1:
             raise InputError(f"expected labels [n], one integer an image (-1: unknown), got {list(labels.shape)}")
         return tf.cast(images, tf.float32), tf.cast(labels, tf.int32)
+
+    def takes(self, shape: tuple[int | None, ...]) -> bool:
+        """Whether training images may have this shape."""
+        return shape == self.image_shape
 
 
 class Averages(keras.layers.Layer):
@@ -232,12 +237,10 @@ class Averages(keras.layers.Layer):
         """(source, average), weight by weight."""
         return list(zip(self.sources(), self.weights, strict=True))
 
-    def move(self, decay: float, steps: tf.Tensor) -> None:
-        """One step towards the sources: average += (1 - decay) (source - average)."""
-        t = tf.cast(steps, tf.float32)
-        share = 1 - tf.minimum(decay, (1 + t) / (10 + t))
+    def move(self, share: tf.Tensor) -> None:
+        """One step towards the sources: average += share (source - average)."""
         for source, copy in self.pairs():
-            copy.assign_add(share * (source.value - copy.value))
+            copy.assign_add(tf.cast(share, copy.dtype) * (source.value - copy.value))
 
 
 def check_image_shape(shape: Any) -> Shape:

@@ -19,11 +19,21 @@ Order = Literal["sequential", "simultaneous"]
 
 
 class Phase(NamedTuple):
-    """One move of the game: a loss, and the parts that may move against it with an optimizer named like the phase."""
+    """One move of the game: a loss, and the parts that may move against it."""
 
     name: str
     loss: Callable[[Any, bool], Terms]  # (batch, training) -> {term: scalar}; their sum is minimised
-    trains: tuple[str, ...]  # names of the model's parts
+    # names of the model's parts, moved by an optimizer named like the phase; or {optimizer: parts}, where phases share
+    trains: tuple[str, ...] | Mapping[str, tuple[str, ...]]
+
+    @property
+    def moves(self) -> Mapping[str, tuple[str, ...]]:
+        """{optimizer: parts}."""
+        return self.trains if isinstance(self.trains, Mapping) else {self.name: self.trains}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for parts in self.moves.values() for part in parts)
 
 
 class PhasedModel(keras.Model, abc.ABC):
@@ -77,7 +87,7 @@ class PhasedModel(keras.Model, abc.ABC):
             for move in moves:
                 self._move(*move)
             self.steps.assign_add(1)
-            self.after_step()
+            self.after_step(batch)
         return self.report()
 
     def _gradients(self, phase: Phase, batch) -> tuple[Phase, list, list]:
@@ -90,9 +100,17 @@ class PhasedModel(keras.Model, abc.ABC):
         return phase, weights, tape.gradient(total, values)
 
     def _move(self, phase: Phase, weights: list, gradients: list) -> None:
-        self.optimizers[phase.name].apply(gradients, weights)
+        """An optimizer that phases share steps over all of its weights in each, with gradients of 0 where it has none.
 
-    def after_step(self) -> None:
+        So their moments fade, as in the frameworks where a gradient is a buffer that is set to zero.
+        """
+        found = {id(weight): gradient for weight, gradient in zip(weights, gradients, strict=True)}
+        for name in phase.moves:
+            moved = [weight for part in self.parts_of(name) for weight in self.weights_of_part(part)]
+            still = {id(weight): tf.zeros(weight.shape, weight.dtype) for weight in moved if id(weight) not in found}
+            self.optimizers[name].apply([(found | still)[id(weight)] for weight in moved], moved)
+
+    def after_step(self, batch) -> None:
         """What follows the phases' moves, running averages say."""
 
     def evaluate(self, *args, **kwargs):
@@ -110,7 +128,19 @@ class PhasedModel(keras.Model, abc.ABC):
         return list({phase.name: phase for phase in self.phases()}.values())
 
     def weights_of(self, phase: Phase) -> list:
-        return [weight for part in phase.trains for weight in getattr(self, part).trainable_variables]
+        return [weight for part in phase.parts for weight in self.weights_of_part(part)]
+
+    def weights_of_part(self, part: str) -> list:
+        """What of a part moves; all of it, unless it grows."""
+        return getattr(self, part).trainable_variables
+
+    def parts_of(self, optimizer: str) -> list[str]:
+        """What the optimizer moves in one phase or another."""
+        return list(dict.fromkeys(part for phase in self.phases() for part in phase.moves.get(optimizer, ())))
+
+    def optimizer_names(self) -> list[str]:
+        """Of every phase's optimizers, one for each move of a training step."""
+        return [name for phase in self.phases() for name in phase.moves]
 
     def track(self, terms: Terms, batch) -> None:
         """Adds to the running means; numbers that nobody minimises, an accuracy say, are tracked by the loss itself."""
@@ -140,17 +170,16 @@ class PhasedModel(keras.Model, abc.ABC):
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
     ) -> None:
-        """One optimizer for each phase.
+        """One optimizer for each phase, or for each of the names that its phases' `trains` give.
 
         Args:
-            optimizers: {phase name: whatever `keras.optimizers.get` takes}.
+            optimizers: {name: whatever `keras.optimizers.get` takes}.
             jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off.
             run_eagerly, steps_per_execution: as in `keras.Model.compile`.
         Raises:
             InputError: a phase without optimizer, an optimizer without phase, one object for two phases.
         """
-        phases = self.distinct_phases()
-        names = [phase.name for phase in phases]
+        names = list(dict.fromkeys(self.optimizer_names()))
         if not isinstance(optimizers, dict) or sorted(optimizers) != sorted(names):
             got = sorted(optimizers) if isinstance(optimizers, dict) else repr(optimizers)
             raise InputError(f"{type(self).__name__} takes one optimizer for each phase, {names}; got {got}")
@@ -164,8 +193,10 @@ class PhasedModel(keras.Model, abc.ABC):
             steps_per_execution=steps_per_execution,
         )
         self.optimizers = built
-        for phase in phases:
-            self.optimizers[phase.name].build(self.weights_of(phase))
+        for name, optimizer in built.items():
+            optimizer.build(
+                [weight for part in self.parts_of(name) for weight in getattr(self, part).trainable_variables]
+            )
 
     def get_compile_config(self):
         optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
