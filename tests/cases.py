@@ -151,6 +151,7 @@ SLOW = {
     "avb-adaptive-conv1",
     "avb-adaptive-implicit",
     "alae-separate",
+    "style-alae",  # seconds a graph
     "vae-conv-mixture",
     "semi-supervised-paper",
     "clustering-conv-rgb",

@@ -1,13 +1,14 @@
 """ALAE and StyleALAE against the authors' numbers, and what they promise beside those."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests import alae_fixtures as fixtures
 from tests.alae_fixtures import float64, nhwc  # noqa: F401 (a fixture)
-from tests.cases import assert_same, state
-from tfaae import growing
+from tfaae import config
 from tfaae.errors import InputError
 from tfaae.models import ALAE, StyleALAE
 from tfaae.models.base import Batch
@@ -193,3 +194,147 @@ def test_mlp_losses_and_gradients_are_the_authors(phase_name, float64, monkeypat
     compared = check_gradients(model, phase, batch, MLP_GROUPS, arrays, key, 0)
     assert compared == {"discriminator": 12, "generator": 30, "reciprocity": 24}[phase_name]
     np.testing.assert_allclose(model.encode(images), arrays["E/w"], rtol=0, atol=1e-10)
+
+
+# === What is not the authors' ===
+
+
+@pytest.fixture
+def style() -> StyleALAE:
+    return StyleALAE((8, 8, 1), 4, base_channels=2, max_channels=4, mapping_depth=1, seed=1)
+
+
+def test_truncation_is_the_authors(float64):  # noqa: F811
+    arrays, meta = fixtures.load("stylealae_small.npz")
+    model = style_model(meta["cfg"], ema_images=0)
+    model.mean_code.mean.assign(arrays["sd/dlatent_avg.buff"].astype(float))
+    for first in (4, 8):
+        got = model.truncated(tf.constant(arrays["F/styles"]), 0.7, first)
+        np.testing.assert_allclose(got, arrays[f"trunc/psi0.7_cut{first}/styles"], rtol=0, atol=1e-10)
+
+
+def test_truncated_samples_are_nearer_to_the_mean():
+    model = ALAE((8, 8, 1), 3, units=(8,), mapping_depth=1, seed=1)
+    np.testing.assert_allclose(model.sample(4, seed=3, truncation=1.0), model.sample(4, seed=3), atol=1e-6)
+    middle = model.decode(tf.repeat(model.mean_code.mean, 4, axis=0))
+    np.testing.assert_allclose(model.sample(4, seed=3, truncation=0.0), middle, atol=1e-6)
+
+
+def test_style_mixing_of_images(style):
+    codes, sources = tf.unstack(tf.random.stateless_normal([2, 3, 4], [1, 1]))
+    mixed = style.style_mix(codes, sources, first=0, end=4)
+    np.testing.assert_allclose(mixed, style.decode(sources), atol=1e-6)
+    some = np.asarray(style.style_mix(codes, sources, first=1, end=2))
+    for other in (style.decode(codes), style.decode(sources)):
+        assert np.abs(some - other).max() > 1e-4
+    with pytest.raises(InputError, match="0 <= first < end <= 4"):
+        style.style_mix(codes, sources, first=3, end=5)
+
+
+def test_one_code_has_one_image_and_samples_have_noise(style):
+    codes = tf.random.stateless_normal([2, 4], [1, 1])
+    for block in style.decoder.blocks:
+        block.noise_weight_1.assign(tf.ones_like(block.noise_weight_1))
+    for source, copy in style.averages.pairs():
+        copy.assign(source)
+    np.testing.assert_array_equal(style.decode(codes), style.decode(codes))
+    noisy = style.decode(codes, noise=style.decoder.random_noise(tf.constant([0, 1]), 2))
+    assert np.abs(noisy - style.decode(codes)).max() > 1e-4
+    np.testing.assert_array_equal(style.decode(style.styles(codes)), style.decode(codes))
+
+
+def test_crossovers(style):
+    drawn = np.array([int(style.crossover()) for _ in range(600)])
+    assert set(drawn) == {1, 2, 3, 4}
+    expected = 600 * np.array([0.225, 0.225, 0.225, 0.325])  # 4: no visible mixing, by the coin or by the place
+    counts = np.bincount(drawn, minlength=5)[1:]
+    assert np.sum((counts - expected) ** 2 / expected) < 16.3  # chi-squared, 3 degrees of freedom, p = 0.001
+
+
+def test_averages_have_a_half_life_in_images():
+    model = ALAE((8, 8, 1), 2, units=(4,), mapping_depth=1, ema_images=16.0, seed=0)
+    source, copy = model.averages.pairs()[0]
+    copy.assign(tf.zeros_like(copy))
+    images = tf.zeros([8, 8, 8, 1])
+    for _ in range(2):
+        model.after_step(Batch(images, None, images, None))
+    np.testing.assert_allclose(copy, 0.5 * np.asarray(source), rtol=1e-5)
+    np.testing.assert_array_equal(model.encode(images), model.encode(images))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "arguments", "message"),
+    [
+        (StyleALAE, (28, 28, 1), {}, "8, 16, 32"),
+        (StyleALAE, (16, 16, 3), {"mixing": 1.5}, "mixing must be at least 0"),
+        (StyleALAE, (16, 16, 3), {"base_channels": 0}, "base_channels must be above 0"),
+        (ALAE, (8, 8, 1), {"head": "liner"}, "did you mean 'linear'"),
+        (ALAE, (8, 8, 1), {"r1": -1.0}, "r1 must be at least 0"),
+        (ALAE, (8, 8, 1), {"units": ()}, "units must be one or more"),
+        (ALAE, (8, 8, 1), {"mapping_depth": 0}, "mapping_depth must be above 0"),
+    ],
+)
+def test_arguments_that_do_not_fit(model, shape, arguments, message):
+    with pytest.raises(InputError, match=message):
+        model(shape, 2, **arguments)
+
+
+def test_optimizers_are_those_of_the_phases():
+    assert ALAE((8, 8, 1), 2, units=(4,)).optimizer_names() == [
+        "discriminator",
+        "generator",
+        "discriminator",
+        "generator",
+    ]
+    separate = ALAE((8, 8, 1), 2, units=(4,), separate_discriminator=True)
+    assert separate.optimizer_names() == ["discriminator", "generator", "reciprocity", "generator"]
+    with pytest.raises(InputError, match="takes one optimizer for each phase, \\['discriminator', 'generator'"):
+        separate.compile({"discriminator": "adam"})
+
+
+PUBLISHED = {"celeba_128": "celeba", "celebahq_256": "celeba-hq256", "bedroom_256": "bedroom", "ffhq_1024": "ffhq"}
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "mnist_32"])
+def test_configs_are_the_published_architectures(name):
+    path = fixtures.FIXTURES / f"shapes_{PUBLISHED.get(name, 'mnist')}.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    cfg, told = json.loads(path.read_text())["cfg"], config.load(config.find(f"style_alae_{name}"))
+    assert told.data.size == 2 ** (cfg["layer_count"] + 1)
+    names = {
+        "startf": "base_channels",
+        "maxf": "max_channels",
+        "latent_size": "latent_dim",
+        "mapping_layers": "mapping_depth",
+    }
+    assert {key: told.model[ours] for key, ours in names.items()} == {key: cfg[key] for key in names}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [64, 128, 256, 1024])
+def test_a_step_at_every_size(size):
+    """At reduced width: the last resolution of the large configs, with their fused convolutions."""
+    model = StyleALAE((size, size, 3), 2, base_channels=1, max_channels=2, mapping_depth=1, seed=0)
+    model.compile({name: EqualisedAdam() for name in ("discriminator", "generator")}, run_eagerly=True)
+    reported = model.train_on_batch(np.zeros((2, size, size, 3), np.float32), return_dict=True)
+    assert set(reported) == set(model.reports)
+    assert all(np.isfinite(value) for value in reported.values())
+
+
+@pytest.mark.slow
+def test_graph_and_xla_are_one_algorithm(monkeypatch):
+    results = []
+    images = np.random.default_rng(0).uniform(size=(16, 8, 8, 1)).astype(np.float32)
+    for compiled in (False, True):
+        model = StyleALAE((8, 8, 1), 4, base_channels=2, max_channels=4, mapping_depth=1, seed=1)
+        monkeypatch.setattr(model, "draw", lambda count: tf.reshape(tf.linspace(-1.0, 1.0, 8 * 4), [8, 4]))
+        monkeypatch.setattr(model, "noise", lambda count: [tf.fill([1, 1, 1, 1], 0.5)] * 4)
+        monkeypatch.setattr(model, "crossover", lambda: tf.constant(2))
+        model.compile({name: EqualisedAdam() for name in ("discriminator", "generator")}, jit_compile=compiled)
+        history = model.fit(images, batch_size=8, epochs=1, shuffle=False, verbose=0).history
+        results.append((history, model.get_weights()))
+    for term, values in results[0][0].items():
+        np.testing.assert_allclose(results[1][0][term], values, rtol=1e-3, err_msg=term)
+    for one, other in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=2e-3)

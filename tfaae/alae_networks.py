@@ -42,7 +42,7 @@ class DenseEncoder(DenseNetwork):
         return leaky(self.dense[-1](self.features(images)), DEFAULT_SLOPE)
 
     def features(self, images) -> tf.Tensor:
-        """`[n, units]`, the last hidden layer: the long code of the paper's table 1."""
+        """`[n, units]`, the last hidden layer: the long code of the authors' MNIST errors."""
         hidden = tf.reshape(images, [tf.shape(images)[0], -1])
         for layer in self.dense[:-1]:
             hidden = leaky(layer(hidden), SLOPE)

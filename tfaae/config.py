@@ -48,10 +48,19 @@ class DataConfig(Section):
     test: Count | None = None  # images held out where the source has no test set; None: a sixth
     data_dir: str | None = None  # prepared tensorflow-datasets; None: TFDS_DATA_DIR, then its own default
     binarise: bool = False  # pixels are probabilities: drawn anew in every epoch, once and for all in held-out images
+    flip: bool = False  # while training, every other image mirrored, at random
     download: bool = False  # let tensorflow-datasets use the network
     path: str | None = None  # the .npz file, or the folder of images
     size: Count | None = None  # height and width to resize to; None keeps the source's
     channels: Annotated[int, pydantic.AfterValidator(lambda c: _one_or_three(c))] | None = None  # 1 grey, 3 RGB
+
+
+class GrowingConfig(Section):
+    """Of a model that grows: one resolution after another, 4 x 4 first, each fading in over half of its epochs."""
+
+    epochs_per_lod: Count
+    batches: Annotated[list[Count], pydantic.Field(min_length=1)]  # of each resolution; the last one holds for the rest
+    learning_rates: Annotated[list[Annotated[float, pydantic.Field(gt=0)]], pydantic.Field(min_length=1)]  # the same
 
 
 class TrainConfig(Section):
@@ -60,6 +69,7 @@ class TrainConfig(Section):
     epochs: Count = 30
     xla: bool = True
     figures_every: Count = 5  # epochs between two sets of pictures
+    growing: GrowingConfig | None = None  # of StyleALAE; without it, the last resolution alone
 
 
 class Config(Section):

@@ -11,6 +11,7 @@ from tfaae.image_sources import SOURCES, Split, fitted, tensorflow_datasets
 
 LABELLED_STREAM = 2**30  # a bit of the seed: the labelled images have an order of their own
 BINARY_STREAM = 2**29  # another bit: binary pixels
+FLIP_STREAM = 2**28  # another: mirrored images
 # of held-out images: every model is measured on the same ones (the seed of Tomczak and Welling 2018's code)
 BINARY_SEED = 777
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
@@ -125,6 +126,7 @@ def batches(
     first_epoch: int = 0,
     labelled_batch: int | None = None,
     binarise: bool = False,
+    flip: bool = False,
 ) -> tf.data.Dataset:
     """(images, labels) for training; (seed, epoch) alone decides order and draws, so that resuming needs nothing saved.
 
@@ -136,6 +138,7 @@ def batches(
         labelled_batch: where it is given, batches are ((images, labelled images), (labels, their labels)); the
             labelled images of the split come in cycles, each cycle in its own order.
         binarise: pixels are drawn, 1 with their own value as the probability, anew in every epoch.
+        flip: every other image, at random, is mirrored.
     """
     images, labels = tf.constant(split.images), tf.constant(split.labels)  # as numpy, the map would be 100 times slower
     steps = len(split) // batch
@@ -157,10 +160,14 @@ def batches(
 
     def seen(rows, step, place):
         pixels = tf.gather(images, rows)
-        if not binarise:
-            return pixels
-        stream = tf.stack([seed ^ BINARY_STREAM ^ place, tf.cast(step, tf.int32)])
-        return tf.cast(tf.random.stateless_uniform(tf.shape(pixels), stream) < pixels, tf.float32)
+
+        def uniform(shape, stream):
+            return tf.random.stateless_uniform(shape, tf.stack([seed ^ stream ^ place, tf.cast(step, tf.int32)]))
+
+        if flip:
+            mirrored = uniform([tf.shape(pixels)[0], 1, 1, 1], FLIP_STREAM) < 0.5
+            pixels = tf.where(mirrored, pixels[:, :, ::-1], pixels)
+        return tf.cast(uniform(tf.shape(pixels), BINARY_STREAM) < pixels, tf.float32) if binarise else pixels
 
     def gather(step, rows):
         places = rows if isinstance(rows, tuple) else (rows,)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfaae.errors import InputError
@@ -23,7 +24,8 @@ class Stage(NamedTuple):
     first: int  # epochs from this one
     end: int  # to before this one
     batch: int
-    learning_rate: float
+    learning_rate: float | None = None  # None: whatever the optimizers have
+    fade: int = 0  # epochs of its transition
 
 
 def stages(
@@ -34,18 +36,17 @@ def stages(
     Args:
         levels: resolutions, L.
         epochs: of the run; what is left of them goes to the last resolution.
-        epochs_per_lod: 0: the last resolution alone.
+        epochs_per_lod: at least 1.
         batches, learning_rates: one for each resolution; the last one holds for those that follow.
     """
     found = []
-    for lod in range(levels if epochs_per_lod else 1):
-        first, last = lod * epochs_per_lod, lod == levels - 1 or not epochs_per_lod
-        lod = lod if epochs_per_lod else levels - 1
-        half = first + (epochs_per_lod // 2 if lod and epochs_per_lod else 0)
-        for fading, start, end in (True, first, half), (False, half, epochs if last else first + epochs_per_lod):
-            if start < min(end, epochs):
-                at = [values[min(lod, len(values) - 1)] for values in (batches, learning_rates)]
-                found.append(Stage(lod, fading, start, min(end, epochs), *at))  # type: ignore[arg-type]
+    for lod in range(levels):
+        begin, fade = lod * epochs_per_lod, epochs_per_lod // 2 if lod else 0
+        close = epochs if lod == levels - 1 else min(begin + epochs_per_lod, epochs)
+        batch, rate = (values[min(lod, len(values) - 1)] for values in (batches, learning_rates))
+        for fading, first, end in ((True, begin, min(begin + fade, close)), (False, begin + fade, close)):
+            if first < end:
+                found.append(Stage(lod, fading, first, end, int(batch), rate, fade * fading))
     return found
 
 
@@ -60,6 +61,13 @@ def shrunk(images: tf.Tensor, size: int) -> tf.Tensor:
     for _ in range(int(math.log2(images.shape[1] / size))):
         images = halve(images)
     return images
+
+
+def all_shrunk(images: np.ndarray, size: int) -> np.ndarray:
+    """`shrunk` of a whole data set, not all at once."""
+    if images.shape[1] == size:
+        return images
+    return np.concatenate([shrunk(tf.constant(images[at : at + 1000]), size) for at in range(0, len(images), 1000)])
 
 
 def grown(images: tf.Tensor, size: int) -> tf.Tensor:

@@ -134,7 +134,7 @@ def instance_norm(x: tf.Tensor, epsilon: float) -> tf.Tensor:
 
 
 def style_statistics(x: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """`[n, h, w, c]` -> `[n, 2 c]`, mean and sqrt(variance + epsilon) of each map (section 4 of the paper).
+    """`[n, h, w, c]` -> `[n, 2 c]`, mean and sqrt(variance + epsilon) of each map.
 
     Without epsilon, as the authors have it, the gradient at a constant map is NaN.
     """

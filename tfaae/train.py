@@ -15,11 +15,12 @@ import tensorflow as tf
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import metrics, naming, optimizers
+from tfaae import growing, metrics, naming, optimizers
 from tfaae.config import Config
 from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
-from tfaae.models import LatentModel, PhasedModel, final_models
+from tfaae.growing import Stage
+from tfaae.models import LatentModel, PhasedModel, StyleALAE, final_models
 
 
 class Run:
@@ -135,31 +136,59 @@ def run(config: Config, folder: str | Path, *, resume: bool = False) -> Run:
         files.check_free()
     data = sources.load(config.data, config.seed)
     model = build(config, data)
-    steps = len(data.train) // config.data.batch
+    plan = _plan(config, model, data)
     done = 0
     if not going_on:
         files.create(config)
     elif files.checkpoint.is_file():
         model = load_model(files.checkpoint)
-        done = _whole_epochs(files, model, steps)
+        done = _whole_epochs(files, model, plan, len(data.train))
     checkpoint = board.Checkpoint(files.checkpoint)
     checkpoint.set_model(model)  # for a Ctrl-C that comes before Keras does it
-    callbacks = _callbacks(config, data, files, checkpoint)
-    epochs, batch = config.train.epochs, config.data.batch
+    for stage in plan:
+        if done < stage.end:
+            _fit(model, config, data, files, checkpoint, stage, max(done, stage.first))
+    return files
+
+
+def _plan(config: Config, model: PhasedModel, data: Data) -> list[Stage]:
+    """What is trained when: one stage, or two for each resolution of a model that grows."""
+    told = config.train.growing
+    if told is None:
+        return [Stage(0, False, 0, config.train.epochs, config.data.batch)]
+    if not isinstance(model, StyleALAE):
+        raise InputError(f"train.growing: {type(model).__name__} does not grow; leave it out, or use StyleALAE")
+    if max(told.batches) > len(data.train):
+        raise InputError(f"train.growing.batches: {len(data.train)} training images do not fill {max(told.batches)}")
+    levels = model.growth.levels
+    return growing.stages(levels, config.train.epochs, told.epochs_per_lod, told.batches, told.learning_rates)
+
+
+def _fit(
+    model: Any, config: Config, data: Data, files: Run, checkpoint: board.Checkpoint, stage: Stage, first: int
+) -> None:
+    """Trains through the epochs of a stage that are left, from `first` on."""
+    split, steps = data.train, len(data.train) // stage.batch
+    if config.train.growing is not None:
+        if first == stage.first:
+            _enter(model, stage, steps * stage.batch)
+        split = Split(growing.all_shrunk(split.images, model.growth.size), split.labels)
     training = sources.batches(
-        data.train,
-        batch,
+        split,
+        stage.batch,
         seed=config.seed,
-        epochs=epochs,
-        first_epoch=done,
+        epochs=stage.end,
+        first_epoch=first,
         labelled_batch=config.data.labelled_batch,
         binarise=config.data.binarise,
+        flip=config.data.flip,
     )
+    callbacks = _callbacks(config, data, files, checkpoint)
     try:
         model.fit(
             training,
-            epochs=epochs,
-            initial_epoch=done,
+            epochs=stage.end,
+            initial_epoch=first,
             steps_per_epoch=steps,
             shuffle=False,
             validation_data=_in_order(data.validation),
@@ -171,7 +200,17 @@ def run(config: Config, folder: str | Path, *, resume: bool = False) -> Run:
             checkpoint.save()
         _close(callbacks)
         raise
-    return files
+
+
+def _enter(model: StyleALAE, stage: Stage, images: int) -> None:
+    """Makes a growing model ready for a stage, of so many images an epoch."""
+    print(f"{4 * 2**stage.lod} x {4 * 2**stage.lod} pixels, {'fading in' if stage.fading else 'stable'}", flush=True)
+    if stage.fading or stage.lod == 0 or model.growth.lod != stage.lod:
+        model.start(stage.lod, stage.fade * images)
+        for optimizer in model.optimizers.values():
+            optimizer.learning_rate = stage.learning_rate
+    else:
+        model.settle()
 
 
 def _check_same(config: Config, files: Run) -> None:
@@ -180,9 +219,12 @@ def _check_same(config: Config, files: Run) -> None:
         raise InputError(f"{files.folder} holds a run of another config; choose another --out, or remove it")
 
 
-def _whole_epochs(files: Run, model: PhasedModel, steps: int) -> int:
+def _whole_epochs(files: Run, model: PhasedModel, plan: list[Stage], images: int) -> int:
     """How many epochs the checkpoint has seen; later lines of the history go. A Ctrl-C may have come between two."""
-    done, rest = divmod(int(model.steps), steps)
+    done, rest = 0, int(model.steps)
+    for stage in plan:
+        whole = min(rest // (images // stage.batch), stage.end - stage.first)
+        done, rest = done + whole, rest - whole * (images // stage.batch)
     if rest:
         raise InputError(
             f"{files.checkpoint} was written within an epoch, after a Ctrl-C: it can be used but not resumed"

@@ -22,6 +22,8 @@ def test_reports_its_terms_and_counts_its_steps(case):
 
 @every_case
 def test_reconstruction_improves(case):
+    if "reconstruction" not in case.model.reports:
+        pytest.skip("reciprocity of codes is what it minimises, not an error of pixels")
     model = case.compiled()
     history = fit(model, case, epochs=30).history["reconstruction"]
     assert history[-1] < history[0]

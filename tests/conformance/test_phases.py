@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cases import CASES, Case, marks
+from tfaae.models.alae import LatentReciprocal
 from tfaae.posteriors import Basis
 
 MOVES = [
@@ -42,6 +43,7 @@ def test_a_phase_moves_its_parts_alone(case: Case, name: str):
     followers += [model.encoder] if case.arguments.get("batch_norm") else []
     followers += [model.encoder] if isinstance(model.encoder, Basis) else []
     followers += [model.averages] if model.averages else []
+    followers += [model.mean_code] if isinstance(model, LatentReciprocal) else []
     follow = {id(weight) for part in followers for weight in part.non_trainable_weights}
     assert trained <= moved, "Adam moves every weight that has a gradient"
     assert moved <= trained | follow | {id(model.steps)}

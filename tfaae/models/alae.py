@@ -202,7 +202,7 @@ class LatentReciprocal(LatentModel, abc.ABC):
 class ALAE(LatentReciprocal):
     """An adversarial latent autoencoder of dense layers: it learns to encode its own images' codes, not their pixels.
 
-    Its networks see images in [0, 1]; what leaves that range is cut off where it is shown (section 5.1).
+    Its networks see images in [0, 1]; what leaves that range is cut off where it is shown.
 
     Args:
         units: widths of E's hidden layers, reversed in G.

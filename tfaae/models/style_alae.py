@@ -1,4 +1,4 @@
-"""StyleALAE: an adversarial latent autoencoder of StyleGAN's generator (Pidhorskyi et al. 2020, section 4.1)."""
+"""StyleALAE: an adversarial latent autoencoder of StyleGAN's generator (Pidhorskyi et al. 2020, arXiv 2004.04467)."""
 
 import tensorflow as tf
 
@@ -166,7 +166,7 @@ class StyleALAE(LatentReciprocal):
     def style_mix(self, codes, sources, *, first: int, end: int) -> tf.Tensor:
         """`[n, h, w, c]` images of codes whose styles from `first` to before `end` are those of other codes.
 
-        Coarse styles are 0 to 3, middle ones 4 to 7, the rest fine (section 5.2, after Karras et al. 2019, figure 3).
+        Coarse styles are 0 to 3, middle ones 4 to 7, the rest fine (Karras et al. 2019, figure 3).
 
         Args:
             codes, sources: `[n, d]` each.
