@@ -673,3 +673,19 @@ def test_held_out_pixels_are_drawn_once_and_always_alike(npz):
     means = first.test.images.mean(axis=(0, 1, 3))
     np.testing.assert_array_equal(means[[0, 3]], [0, 1])
     np.testing.assert_allclose(means[1:3], [0.1, 0.5], atol=0.13)  # 4 standard errors of the second
+
+
+def test_images_are_mirrored_at_random():
+    images = np.random.default_rng(0).uniform(size=(40, 4, 4, 1)).astype(np.float32)
+    split = Split(images, np.arange(40, dtype=np.int32))
+    counts = []
+    for _ in range(2):
+        mirrored = 0
+        for batch, labels in data.batches(split, 20, seed=3, epochs=10, flip=True):
+            for image, label in zip(batch.numpy(), labels.numpy(), strict=True):
+                same = np.array_equal(image, images[label])
+                assert same or np.array_equal(image, images[label][:, ::-1])
+                mirrored += not same
+        counts.append(mirrored)
+    assert counts[0] == counts[1]  # the seed decides
+    assert 160 <= counts[0] <= 240
