@@ -244,7 +244,8 @@ def test_one_code_has_one_image_and_samples_have_noise(style):
 
 
 def test_crossovers(style):
-    drawn = np.array([int(style.crossover()) for _ in range(600)])
+    draw = tf.function(style.crossover)
+    drawn = np.array([int(draw()) for _ in range(600)])
     assert set(drawn) == {1, 2, 3, 4}
     expected = 600 * np.array([0.225, 0.225, 0.225, 0.325])  # 4: no visible mixing, by the coin or by the place
     counts = np.bincount(drawn, minlength=5)[1:]

@@ -9,7 +9,11 @@ from tfaae import config, data, train
 
 CONFIGS = sorted(config.folder().glob("*.yaml"))
 STEPPED = [path for path in CONFIGS if not path.stem.startswith("style_alae")]  # those: test_alae.py, at reduced width
-LARGE = {"avb_mnist_dcgan", "aae_mnist_clustering_16"}  # 20 seconds each; smaller configs of their kinds are quick
+LARGE = {
+    "avb_mnist_dcgan",
+    "aae_mnist_clustering_16",
+    "alae_mnist",
+}  # 20 seconds each; smaller configs of their kinds are quick
 
 
 @pytest.fixture(scope="module")

@@ -263,6 +263,7 @@ def test_random_noise():
     assert np.std(g.random_noise(seed, 50)[5]) == pytest.approx(1, rel=0.03)
 
 
+@pytest.mark.slow
 def test_networks_under_xla():
     made = networks(size=16, base=4, most=8, dim=5, std_epsilon=1e-8)
     g, e = made["decoder"], made["encoder"]
