@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export"},
     {"config", "conv_families", "losses", "naming", "style_layers"},
-    {"image_sources", "networks", "style_networks", "alae_networks"},
+    {"image_sources", "networks", "style_networks", "torch_files", "alae_networks"},
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets", "growing"},
     {"models.phased", "reference"},
     {"models.base"},
