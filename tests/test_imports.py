@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export"},
-    {"config", "conv_families", "losses", "naming", "style_layers"},
+    {"config", "conv_families", "losses", "naming", "record_files", "stored_images", "style_layers"},
     {"image_sources", "networks", "style_networks", "torch_files", "alae_networks"},
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets", "growing"},
     {"models.phased", "reference"},

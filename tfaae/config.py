@@ -39,7 +39,8 @@ class Section(pydantic.BaseModel):
 class DataConfig(Section):
     """Where images come from, and how they are split."""
 
-    # digits, npz, folder, four_points, none (no images: for models of a target), or any name of tensorflow-datasets
+    # digits, npz, folder, tfrecords, four_points, none (no images: for models of a target), or any name of
+    # tensorflow-datasets
     name: str
     batch: Count = 100
     labelled: Count | None = None  # training images that keep their label: a balanced draw by the run's seed
@@ -50,7 +51,8 @@ class DataConfig(Section):
     binarise: bool = False  # pixels are probabilities: drawn anew in every epoch, once and for all in held-out images
     flip: bool = False  # while training, every other image mirrored, at random
     download: bool = False  # let tensorflow-datasets use the network
-    path: str | None = None  # the .npz file, or the folder of images
+    path: str | None = None  # the .npz file, or the folder of images or TFRecords
+    stream: bool = False  # training images stay on disk and are read batch by batch: folder and tfrecords
     size: Count | None = None  # height and width to resize to; None keeps the source's
     channels: Annotated[int, pydantic.AfterValidator(lambda c: _one_or_three(c))] | None = None  # 1 grey, 3 RGB
 

@@ -1,5 +1,6 @@
 """Data: named sources -> float32 images in [0, 1] and int32 labels, in batches that (seed, epoch) alone orders."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,9 +48,16 @@ def load(config: DataConfig, seed: int = 0) -> Data:
     """
     source = SOURCES.get(config.name, tensorflow_datasets)(config)
     splits = [split for split in (source.train, source.test) if split is not None]
+    if config.stream and (not source.train.stored or config.test is None):
+        raise InputError(
+            "data.stream is for the sources folder and tfrecords, and for a data.test that says how many images are "
+            f"held out in memory; got data.name {config.name} and data.test {config.test}"
+        )
     for split in splits:
         check(split, len(source.classes))
-    splits = [Split(np.asarray(fitted(split.images, config)), split.labels) for split in splits]
+    splits = [
+        split if split.stored else Split(np.asarray(fitted(split.images, config)), split.labels) for split in splits
+    ]
     if config.test and source.test is not None:
         raise InputError(f"data.test: leave it out; {config.name} has a test set of its own")
     height, width = splits[0].images.shape[1:3]
@@ -57,6 +65,7 @@ def load(config: DataConfig, seed: int = 0) -> Data:
         raise InputError(f"images are {height} x {width}, models take squares; set data.size to crop and resize them")
     train, test = splits if source.test is not None else _hold_out(splits[0], config.test or len(splits[0]) // 6 or 1)
     train, validation = _hold_out(train, config.validation)
+    validation, test = validation.in_memory(), test.in_memory()
     if len(train) < config.batch:
         raise InputError(
             f"{len(train)} training images do not fill one batch of {config.batch}; use a smaller data.batch"
@@ -101,8 +110,18 @@ def _keep_labels(labels: np.ndarray, count: int, classes: int, seed: int) -> np.
 def check(split: Split, classes: int = 0) -> None:
     """Raises an InputError unless images are `[n, h, w, 1 or 3]`, finite, in [0, 1], and labels -1 to classes - 1."""
     images, labels = split
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+    if len(images.shape) != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise InputError(f"expected images [n, height, width, 1 or 3] with n above 0, got {list(images.shape)}")
+    if not split.stored:  # whose pixels are bytes
+        _check_pixels(images)
+    if labels.shape != images.shape[:1]:
+        raise InputError(f"expected one label for each of {len(images)} images, got {list(labels.shape)}")
+    top = classes or np.inf
+    if labels.min() < -1 or labels.max() >= top:
+        raise InputError(f"expected labels -1 (unknown) to {top - 1}, got {labels.min()} to {labels.max()}")
+
+
+def _check_pixels(images: np.ndarray) -> None:
     if not np.isfinite(images).all():
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         raise InputError(f"{len(bad)} images hold NaN or infinite pixels, the first is image {bad[0]}")
@@ -110,11 +129,6 @@ def check(split: Split, classes: int = 0) -> None:
     if low < 0 or high > 1:
         hint = "; divide by 255" if high <= 255 and low >= 0 else ""
         raise InputError(f"expected pixels in [0, 1], got {low:g} to {high:g}{hint}")
-    if labels.shape != images.shape[:1]:
-        raise InputError(f"expected one label for each of {len(images)} images, got {list(labels.shape)}")
-    top = classes or np.inf
-    if labels.min() < -1 or labels.max() >= top:
-        raise InputError(f"expected labels -1 (unknown) to {top - 1}, got {labels.min()} to {labels.max()}")
 
 
 def batches(
@@ -140,7 +154,7 @@ def batches(
         binarise: pixels are drawn, 1 with their own value as the probability, anew in every epoch.
         flip: every other image, at random, is mirrored.
     """
-    images, labels = tf.constant(split.images), tf.constant(split.labels)  # as numpy, the map would be 100 times slower
+    pixels_of, labels = _reader(split), tf.constant(split.labels)
     steps = len(split) // batch
     known = tf.constant(np.flatnonzero(split.labels >= 0), tf.int32)
 
@@ -159,7 +173,7 @@ def batches(
         return tf.data.Dataset.zip(first, again.batch(labelled_batch, drop_remainder=True))
 
     def seen(rows, step, place):
-        pixels = tf.gather(images, rows)
+        pixels = pixels_of(rows)
 
         def uniform(shape, stream):
             return tf.random.stateless_uniform(shape, tf.stack([seed ^ stream ^ place, tf.cast(step, tf.int32)]))
@@ -176,6 +190,19 @@ def batches(
 
     epochs_left = tf.data.Dataset.range(first_epoch, epochs, output_type=tf.int32)
     return epochs_left.flat_map(epoch_rows).enumerate(first_epoch * steps).map(gather).prefetch(tf.data.AUTOTUNE)
+
+
+def _reader(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`[m]` rows -> `[m, h, w, c]` images."""
+    if not split.stored:
+        images = tf.constant(split.images)  # as numpy, the map would be 100 times slower
+        return lambda rows: tf.gather(images, rows)
+
+    def read(rows):
+        pixels = tf.numpy_function(split.images.__getitem__, [rows], tf.float32)
+        return tf.ensure_shape(pixels, [*rows.shape, *split.images.shape[1:]])
+
+    return read
 
 
 def in_order(split: Split, batch: int) -> tf.data.Dataset:

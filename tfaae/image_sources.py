@@ -5,15 +5,18 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tfaae import record_files
 from tfaae.config import DataConfig
 from tfaae.errors import InputError, did_you_mean
+from tfaae.stored_images import StoredImages
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 MOST_CLASSES = 100_000  # a label above is no class number
@@ -23,11 +26,21 @@ DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a 
 class Split(NamedTuple):
     """Images of one kind."""
 
-    images: np.ndarray  # [n, h, w, c] float32 in [0, 1]
+    images: Any  # [n, h, w, c] float32 in [0, 1]: an array, or `StoredImages`
     labels: np.ndarray  # [n] int32, -1 = unknown
 
+    @property
+    def stored(self) -> bool:
+        """Whether the images stay on disk."""
+        return isinstance(self.images, StoredImages)
+
     def take(self, rows: np.ndarray | slice) -> "Split":
-        return Split(self.images[rows], self.labels[rows])
+        images = self.images.take(rows) if self.stored else self.images[rows]
+        return Split(images, self.labels[rows])
+
+    def in_memory(self) -> "Split":
+        """The same, with the images read."""
+        return Split(self.images[:], self.labels) if self.stored else self
 
     def __len__(self) -> int:  # of images, not of fields
         return len(self.images)
@@ -109,34 +122,73 @@ def _folder(config: DataConfig) -> Source:
         raise InputError(f"no images under {root}; expected files that end in {', '.join(SUFFIXES)}")
     names = [path.relative_to(root).parts[0] if path.parent != root else "" for path in files]
     classes = sorted(set(names) - {""})
+    look = partial(_stored_shape if config.stream else _read_image, config=config)
     with ThreadPoolExecutor() as pool:
-        read = list(pool.map(lambda path: _read_image(path, config), files))
+        read: list[Any] = list(pool.map(look, files))
     broken = [f"{path} ({reason})" for path, reason in zip(files, read, strict=True) if isinstance(reason, str)]
-    images = [image for image in read if not isinstance(image, str)]
     if broken:
         raise InputError(f"{len(broken)} of {len(files)} images cannot be read: {_some(broken)}; mend or remove them")
-    sizes = {image.shape for image in images}
-    if len(sizes) > 1:
-        raise InputError(
-            f"images differ in size or channels: {_some(sorted(map(str, sizes)))}; set data.size and data.channels"
-        )
-    labels = [classes.index(name) if name else -1 for name in names]
-    return Source(from_arrays(np.stack(images), np.array(labels)), None, tuple(classes))
+    shapes = [image if isinstance(image, tuple) else image.shape for image in read]
+    if len(set(shapes)) > 1:
+        firsts = [f"{shape} ({files[shapes.index(shape)]})" for shape in sorted(set(shapes))]
+        raise InputError(f"images differ in size or channels: {_some(firsts)}; set data.size and data.channels")
+    labels = np.array([classes.index(name) if name else -1 for name in names], np.int32)
+    if not config.stream:
+        return Source(from_arrays(np.stack(read), labels), None, tuple(classes))
+    stored = StoredImages(lambda number: _whole_image(files[number], config), np.arange(len(files)), shapes[0])
+    return Source(Split(stored, labels), None, tuple(classes))
+
+
+def _whole_image(path: Path, config: DataConfig) -> np.ndarray:
+    image = _read_image(path, config)
+    if isinstance(image, str):
+        raise InputError(f"{path} cannot be read: {image}; mend or remove it")
+    return image
+
+
+def _stored_shape(path: Path, config: DataConfig) -> tuple[int, int, int] | str:
+    """The shape that `_read_image` would give, from the file's head alone; the reason as a text where that fails."""
+    try:
+        with Image.open(path) as file:
+            return _shape(file, config)
+    except Exception as error:
+        return str(error) or type(error).__name__
+
+
+def _shape(file: Image.Image, config: DataConfig) -> tuple[int, int, int]:
+    grey = file.mode in ("1", "L", "LA") or file.mode.startswith("I")
+    size = config.size or min(file.size)
+    return size, size, config.channels or (1 if grey else 3)
 
 
 def _read_image(path: Path, config: DataConfig) -> np.ndarray | str:
     """`[h, w, c]` uint8, cropped to a square and resized as the config says; the reason as a text where that fails."""
     try:
         with Image.open(path) as file:
-            channels = config.channels or (1 if file.mode in ("1", "L", "LA") or file.mode.startswith("I") else 3)
+            size, _, channels = _shape(file, config)
             image = _eight_bits(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
     except Exception as error:  # Pillow raises anything from SyntaxError to struct.error at a damaged file
         return str(error) or type(error).__name__
-    size = config.size or min(image.size)
     image = ImageOps.fit(
         image, (size, size), Image.Resampling.LANCZOS if size < min(image.size) else Image.Resampling.BICUBIC
     )
     return np.asarray(image, np.uint8).reshape(size, size, channels)
+
+
+def _tfrecords(config: DataConfig) -> Source:
+    """StyleGAN's TFRecords of one resolution, without labels: a folder of `*-rKK.tfrecords`, or one such file."""
+    path = _existing(config, "a folder of *-rKK.tfrecords")
+    records = [record for file in record_files.files(path, config.size) for record in record_files.index(file)]
+    shape = record_files.image(records[0]).shape
+    size, channels = config.size or shape[0], config.channels or shape[-1]
+    if (size, size, channels) != shape:
+        raise InputError(
+            f"{records[0].path} has images {list(shape)}, but data.size and data.channels ask for "
+            f"{[size, size, channels]}; leave them out"
+        )
+    stored = StoredImages(lambda row: record_files.image_of(records[row], shape), np.arange(len(records)), shape)
+    split = Split(stored, np.full(len(records), -1, np.int32))
+    return Source(split if config.stream else split.in_memory(), None, ())
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -228,6 +280,7 @@ SOURCES: dict[str, Callable[[DataConfig], Source]] = {
     "digits": _digits,
     "npz": _npz,
     "folder": _folder,
+    "tfrecords": _tfrecords,
     "four_points": _four_points,
     "none": _none,
 }

@@ -169,9 +169,10 @@ def _fit(
 ) -> None:
     """Trains through the epochs of a stage that are left, from `first` on."""
     split, steps = data.train, len(data.train) // stage.batch
-    if config.train.growing is not None:
-        if first == stage.first:
-            _enter(model, stage, steps * stage.batch)
+    grows = config.train.growing is not None
+    if grows and first == stage.first:
+        _enter(model, stage, steps * stage.batch)
+    if grows and not split.stored:
         split = Split(growing.all_shrunk(split.images, model.growth.size), split.labels)
     training = sources.batches(
         split,
@@ -183,6 +184,9 @@ def _fit(
         binarise=config.data.binarise,
         flip=config.data.flip,
     )
+    if grows and split.stored:
+        size = model.growth.size
+        training = training.map(lambda images, labels: (growing.shrunk(images, size), labels))
     callbacks = _callbacks(config, data, files, checkpoint)
     try:
         model.fit(
