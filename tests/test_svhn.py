@@ -46,4 +46,4 @@ def test_from_data_to_export(name, overrides, measured, svhn, tmp_path):
     card = evaluate.card(resolved, "svhn_cropped", model, {})
     version, differences = export.save(model, tmp_path / "saved", found.test.images[:8], card=card)
     assert (version / "encoder.tflite").is_file()
-    assert max(differences.values()) < export.LIMIT
+    assert max(differences.values()) < model.export_limit

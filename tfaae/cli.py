@@ -230,7 +230,7 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     click.echo(f"TFLite generator {version / 'generator.tflite'}")
     worst = max(differences, key=lambda name: differences[name])
     click.echo(
-        f"verified in a fresh process: largest difference {differences[worst]:.1e} ({worst}), limit {export.LIMIT:g}"
+        f"verified in a fresh process: largest difference {differences[worst]:.1e} ({worst}), limit {model.export_limit:g}"
     )
 
 

@@ -16,8 +16,6 @@ import tensorflow as tf
 from tfaae import check_export
 from tfaae.errors import InputError
 
-LIMIT = 1e-5  # largest difference allowed, relative to max(1, largest reference value)
-
 
 def save(model: Any, folder: str | Path, images: np.ndarray, *, card: str = "") -> tuple[Path, dict[str, float]]:
     """Writes `folder/<version>/`: SavedModel, `encoder.tflite`, `generator.tflite`, a model card.
@@ -33,7 +31,7 @@ def save(model: Any, folder: str | Path, images: np.ndarray, *, card: str = "") 
     Returns:
         The version's folder, and the largest difference for each thing compared.
     Raises:
-        InputError: where a difference exceeds 1e-5.
+        InputError: where a difference exceeds the model's `export_limit`.
     """
     folder = Path(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -57,7 +55,7 @@ def save(model: Any, folder: str | Path, images: np.ndarray, *, card: str = "") 
 def verify(model: Any, folder: Path, images: np.ndarray) -> dict[str, float]:
     """The largest differences between an export and the Keras model, measured in a fresh process.
 
-    Raises an InputError above 1e-5.
+    Raises an InputError above the model's `export_limit`.
     """
     with tempfile.TemporaryDirectory() as work:
         reference = Path(work) / "reference.npz"
@@ -69,9 +67,9 @@ def verify(model: Any, folder: Path, images: np.ndarray) -> dict[str, float]:
         told = ran.stderr.strip().splitlines() or [f"it ended with code {ran.returncode}"]
         raise InputError(f"the export does not load in a fresh process: {told[-1]}")
     differences = json.loads(ran.stdout.splitlines()[-1])
-    wrong = {name: value for name, value in differences.items() if not value <= LIMIT}
+    wrong = {name: value for name, value in differences.items() if not value <= model.export_limit}
     if wrong:
-        raise InputError(f"the export differs from the Keras model by more than {LIMIT:g}: {wrong}")
+        raise InputError(f"the export differs from the Keras model by more than {model.export_limit:g}: {wrong}")
     return differences
 
 

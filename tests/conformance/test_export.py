@@ -14,7 +14,7 @@ def test_export_agrees(case, tmp_path):
     fit(model, case)
     version, differences = export.save(model, tmp_path / "name", case.images(), card="# Card\n")
     assert version == tmp_path / "name" / "1"
-    assert max(differences.values()) <= export.LIMIT
+    assert max(differences.values()) <= model.export_limit
     assert {path.name for path in version.iterdir()} >= {
         "saved_model.pb",
         "variables",
@@ -55,7 +55,7 @@ def test_versions_count_up_and_signatures_are_named(model_and_images, tmp_path):
 def test_a_wrong_export_leaves_nothing_behind(model_and_images, tmp_path, monkeypatch, folder):
     model, images = model_and_images
     (tmp_path / "kept").touch()
-    monkeypatch.setattr(export, "LIMIT", -1.0)
+    monkeypatch.setattr(type(model), "export_limit", -1.0)
     with pytest.raises(InputError, match="differs from the Keras model"):
         export.save(model, tmp_path / folder, images)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -41,6 +41,7 @@ class LatentModel(PhasedModel, abc.ABC):
     """
 
     conditional: ClassVar[bool] = False  # whether decoding takes a label beside the code
+    export_limit: ClassVar[float] = 1e-5  # how far an export may be off, relative to max(1, largest value): rounding
     classes: int = 0  # labels that training uses, 0 to classes - 1; 0: none
     decoder: keras.Model
     encoder: Posterior

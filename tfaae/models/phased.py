@@ -199,6 +199,8 @@ class PhasedModel(keras.Model, abc.ABC):
             )
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
         return {
             "optimizers": optimizers,
