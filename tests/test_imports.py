@@ -24,7 +24,7 @@ LEVELS = [
     {"annealing", "bounds", "frechet", "perceptual", "codes"},
     {"editing"},
     {"callbacks", "export"},
-    {"train", "evaluate", "records", "quality"},
+    {"train", "evaluate", "records", "quality", "import_alae"},
     {"experiments"},
     {"reproduce", "results"},
     {"paper_figures"},

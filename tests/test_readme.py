@@ -22,7 +22,7 @@ def test_the_script_runs(tmp_path, monkeypatch):
     assert (tmp_path / "saved_models" / "mine" / "1" / "encoder.tflite").is_file()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"^    tfaae (\w+)", README, flags=re.MULTILINE))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^    tfaae ([\w-]+)", README, flags=re.MULTILINE))))
 def test_commands_exist(command):
     assert command in main.commands
 

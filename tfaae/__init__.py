@@ -48,6 +48,7 @@ _MODULES = (
     "features",
     "figures",
     "frechet",
+    "import_alae",
     "losses",
     "metrics",
     "models",

@@ -225,13 +225,36 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, data))
     progress("writing, then loading it again in a fresh process ...")
     version, differences = export.save(model, folder, data.test.images[:256], card=card)
+    _written(version, differences, model.export_limit)
+
+
+def _written(version: Path, differences: dict[str, float], limit: float) -> None:
     click.echo(f"SavedModel       {version}")
     click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
     click.echo(f"TFLite generator {version / 'generator.tflite'}")
     worst = max(differences, key=lambda name: differences[name])
-    click.echo(
-        f"verified in a fresh process: largest difference {differences[worst]:.1e} ({worst}), limit {model.export_limit:g}"
-    )
+    click.echo(f"verified in a fresh process: largest difference {differences[worst]:.1e} ({worst}), limit {limit:g}")
+
+
+@command
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), required=True, help="The model's folder; a new version in it."
+)
+@click.option("--raw", is_flag=True, help="Take the weights as trained, not their running averages.")
+def import_alae(weights: Path, folder: Path, raw: bool) -> None:
+    """Convert WEIGHTS, a .pth checkpoint of the authors of StyleALAE, and export it; PyTorch is not needed.
+
+    \b
+    Example: tfaae import-alae model_final.pth --to saved_models/style_alae_celeba
+    """
+    _start()
+    from tfaae import import_alae, models
+
+    _progress("converting, writing, then loading it again in a fresh process ...")
+    version, differences = import_alae.save(weights, folder, raw=raw)
+    click.echo(f"Keras model      {version / 'model.keras'}")
+    _written(version, differences, models.StyleALAE.export_limit)
 
 
 @command
