@@ -1,5 +1,6 @@
 """Checkpoints of the authors become our model: every number, or an error that names the tensor and writes nothing."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from tests.alae_checkpoints import Groups, draw
+from tests.alae_checkpoints import Groups, draw, shapes
 from tests.conftest import SHARED
 from tests.torch_writer import Global, write_stream, write_zip
 from tfaae import cli, export, import_alae, train
@@ -58,6 +59,19 @@ def test_outputs_are_the_authors(container, expected, tmp_path):
     shown = model.reconstruct((expected["check/image"].transpose(0, 2, 3, 1) + 1) / 2)  # the verbs: in [0, 1]
     wanted = np.clip((expected["check/recon"].transpose(0, 2, 3, 1) + 1) / 2, 0, 1)
     np.testing.assert_allclose(shown, wanted, atol=TOLERANCES["recon"])
+
+
+@pytest.mark.parametrize("name", ["ffhq", "celeba", "celeba-hq256", "bedroom", "mnist"])
+def test_drawn_checkpoints_have_the_published_tensors(name):
+    """What the tests below write is what the authors' code writes."""
+    path = FIXTURES / f"shapes_{name}.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    told = json.loads(path.read_text())
+    cfg, groups = told["cfg"], told["groups"]
+    widths = (cfg["startf"], cfg["maxf"], cfg["latent_size"], cfg["mapping_layers"], cfg["channels"])
+    found = shapes(2 ** (cfg["layer_count"] + 1), *widths)
+    assert found == {group: {key: tuple(shape) for key, shape in tensors.items()} for group, tensors in groups.items()}
 
 
 CONFIGS = [
