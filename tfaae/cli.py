@@ -248,10 +248,10 @@ def import_alae(weights: Path, folder: Path, raw: bool) -> None:
     \b
     Example: tfaae import-alae model_final.pth --to saved_models/style_alae_celeba
     """
-    _start()
+    start()
     from tfaae import import_alae, models
 
-    _progress("converting, writing, then loading it again in a fresh process ...")
+    progress("converting, writing, then loading it again in a fresh process ...")
     version, differences = import_alae.save(weights, folder, raw=raw)
     click.echo(f"Keras model      {version / 'model.keras'}")
     _written(version, differences, models.StyleALAE.export_limit)
