@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from tfaae.data import Data
+from tfaae.image_sources import Split
 from tfaae.models import (
     AAE,
     ALAE,
@@ -44,6 +46,12 @@ class Case(NamedTuple):
 
     def images(self, count: int = 24) -> np.ndarray:
         return np.random.default_rng(0).uniform(size=(count, *self.image_shape)).astype(np.float32)
+
+    def data(self) -> Data:
+        """Random images in every split, each with a label, as exports take them."""
+        labels = np.arange(24, dtype=np.int32) % 3
+        split = Split(self.images(), labels)
+        return Data(split, split, split, ("a", "b", "c"))
 
     def labels(self, count: int = 24) -> np.ndarray:
         """Of three classes; a third unknown, unless the model needs all."""

@@ -256,7 +256,7 @@ def test_export(size, tmp_path):
 
 
 def test_a_model_that_cannot_be_kept_leaves_nothing(tmp_path, monkeypatch):
-    def export_alone(model, folder, images, card):
+    def export_alone(model, folder, data, **kwargs):
         (folder / "1").mkdir(parents=True)
         return folder / "1", {}
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tfaae"
 
 LEVELS = [
-    {"errors", "seeds", "quiet", "check_export"},
+    {"errors", "seeds", "quiet", "check_export", "warm_up"},
     {"config", "conv_families", "losses", "naming", "record_files", "stored_images", "style_layers"},
     {"image_sources", "networks", "style_networks", "torch_files", "alae_networks"},
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets", "growing"},
@@ -20,10 +20,24 @@ LEVELS = [
     {"models.aae", "models.avb", "models.categorical", "models.inference", "models.style_alae", "models.vae"},
     {"models"},
     # these use the verbs of whatever they are given: no model, no prior
-    {"metrics", "figures", "likelihood", "grid", "chains", "streams", "features", "verbs"},
+    {
+        "metrics",
+        "figures",
+        "likelihood",
+        "grid",
+        "chains",
+        "streams",
+        "features",
+        "verbs",
+        "signatures",
+        "tflite",
+        "onnx_files",
+    },
     {"annealing", "bounds", "frechet", "perceptual", "codes"},
     {"editing"},
-    {"callbacks", "export"},
+    {"callbacks", "verification"},
+    {"export", "client"},
+    {"request_files"},
     {"train", "evaluate", "records", "quality", "import_alae"},
     {"experiments"},
     {"reproduce", "results"},
@@ -51,7 +65,13 @@ ONLY = {
     "perceptual": {"errors", "features", "verbs"},
     "editing": {"errors", "codes", "verbs"},
     "callbacks": {"errors", "figures", "metrics", "reference"},
-    "export": {"errors", "check_export"},
+    "signatures": {"errors"},
+    "onnx_files": {"errors", "check_export"},
+    "tflite": {"errors", "check_export", "quiet"},
+    "verification": {"errors", "check_export", "image_sources", "metrics", "signatures"},
+    "client": {"errors", "warm_up"},
+    "request_files": {"client", "config", "errors", "figures", "image_sources"},
+    "export": {"data", "errors", "onnx_files", "signatures", "tflite", "verification", "warm_up"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

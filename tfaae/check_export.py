@@ -1,20 +1,44 @@
-"""Loads an export the way its users will, without tfaae: plain TensorFlow for the SavedModel, LiteRT for `.tflite`.
+"""Loads an export the way its users will, without tfaae: plain TensorFlow, LiteRT and, where asked, ONNX Runtime.
 
-A script, run in a fresh process by `tfaae.export`: `python -I check_export.py FOLDER REFERENCE.npz` prints one JSON
-object of the largest differences from the reference arrays, each relative to max(1, largest reference value).
+A script, run in a fresh process by `tfaae.export`: `python -I check_export.py FOLDER REFERENCE.npz ANSWERS.npz`
+prints one JSON object, `{"differences": {what: number}, "files": [one row a .tflite file]}`. Differences from the
+reference arrays are the largest, relative to max(1, largest reference value). REFERENCE.npz holds "signature/in/name"
+and "signature/out/name" for each call, and test images and labels; ANSWERS.npz what the `.tflite` files make of those.
 """
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
-TFLITE = {"encoder": "encode", "generator": "decode"}  # file: the signature that it holds
+PARTS = {"encoder": "encode", "generator": "decode", "classifier": "classify"}  # file: the signature that it holds
+TIMED = 100  # calls that a latency is the median of
 Arrays = dict[str, np.ndarray]
+Calls = dict[str, tuple[Arrays, Arrays]]  # {signature: (inputs, outputs)}
 
 
-def saved_model(folder: Path, calls: dict[str, tuple[Arrays, Arrays]]) -> dict[str, float]:
+def file_name(part: str, number_format: str) -> str:
+    """encoder, int8 -> encoder_int8.tflite; float32 goes without saying."""
+    return f"{part}.tflite" if number_format == "float32" else f"{part}_{number_format}.tflite"
+
+
+def format_of(path: Path) -> tuple[str, str]:
+    """The part and the number format of a file."""
+    part, _, number_format = path.stem.partition("_")
+    return part, number_format or "float32"
+
+
+def files(folder: Path, part: str = "") -> list[Path]:
+    """The `.tflite` files of a part (by default of all), the largest format first."""
+    return sorted(folder.glob(f"{part}*.tflite"), key=lambda path: (format_of(path)[0], -path.stat().st_size))
+
+
+# === SavedModel: as Python loads it, and in a session, which is how TensorFlow Serving runs it ===
+
+
+def saved_model(folder: Path, calls: Calls) -> dict[str, float]:
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(folder)).signatures
@@ -27,15 +51,109 @@ def saved_model(folder: Path, calls: dict[str, tuple[Arrays, Arrays]]) -> dict[s
     return found | {"SavedModel encode, one image": compare(ask("encode", asked), wanted)}
 
 
-def tflite(folder: Path, calls: dict[str, tuple[Arrays, Arrays]]) -> dict[str, float]:
+def session(folder: Path, calls: Calls) -> dict[str, float]:
+    import tensorflow as tf
+
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    found = {}
+    with tf.Graph().as_default(), tf.compat.v1.Session() as running:
+        signatures = tf.compat.v1.saved_model.load(running, ["serve"], str(folder)).signature_def
+        for name, (asked, wanted) in calls.items():
+            signature = signatures[name]
+            feed = {signature.inputs[key].name: value for key, value in asked.items()}
+            outputs = {key: signature.outputs[key].name for key in wanted}
+            found[f"session {name}"] = compare(running.run(outputs, feed), wanted)
+    return found
+
+
+# === LiteRT ===
+
+
+def tflite(folder: Path, calls: Calls) -> list[dict]:
+    """One row for each `.tflite` file: part, format, size, latency and difference."""
+    rows = []
+    for path in files(folder):
+        part, number_format = format_of(path)
+        asked, wanted = calls[PARTS[part]]
+        ask = runner(path)
+        one = compare(ask(**first(asked, wanted)[0]), first(asked, wanted)[1])
+        rows.append(
+            {
+                "file": path.name,
+                "part": part,
+                "format": number_format,
+                "bytes": path.stat().st_size,
+                "milliseconds": latency(path, asked),
+                "difference": max(one, compare(ask(**asked), wanted)),
+            }
+        )
+    return rows
+
+
+def onnx(folder: Path, calls: Calls) -> dict[str, float]:
+    found = {}
+    for path in sorted(folder.glob("*.onnx")):
+        import onnxruntime
+
+        running = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for what, (asked, wanted) in (("", calls[PARTS[path.stem]]), (", one", first(*calls[PARTS[path.stem]]))):
+            answer = dict(zip(wanted, running.run(list(wanted), asked), strict=True))
+            found[f"{path.name}{what}"] = compare(answer, wanted)
+    return found
+
+
+def runner(path: Path):
+    """`{input: array}` -> `{output: array}` of a file's one signature, on one thread."""
+    return interpreter(path).get_signature_runner(PARTS[format_of(path)[0]])
+
+
+def interpreter(path: Path):
     from ai_edge_litert.interpreter import Interpreter
 
+    return Interpreter(model_path=str(path), num_threads=1)
+
+
+def latency(path: Path, asked: Arrays) -> float:
+    """Median time of a call with one row, milliseconds."""
+    loaded = interpreter(path)
+    loaded.allocate_tensors()
+    for key, details in loaded.get_signature_runner(PARTS[format_of(path)[0]]).get_input_details().items():
+        loaded.set_tensor(details["index"], asked[key][:1])
+    times = []
+    for _ in range(TIMED + 10):  # the first are for caches
+        start = time.perf_counter()
+        loaded.invoke()
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times[10:]))
+
+
+def answers(folder: Path, images: np.ndarray, labels: np.ndarray, reconstructed: int) -> Arrays:
+    """What each format makes of test images: "format/images" and, where there is a classifier, "format/probabilities".
+
+    An encoder and a generator of one format are taken together. The first `reconstructed` images are reconstructed,
+    all are classified.
+    """
     found = {}
-    for file, name in TFLITE.items():
-        ask = Interpreter(model_path=str(folder / f"{file}.tflite")).get_signature_runner(name)
-        for what, (asked, wanted) in (("", calls[name]), (", one", first(*calls[name]))):
-            found[f"{file}.tflite{what}"] = compare(ask(**asked), wanted)
+    for path in files(folder, "encoder"):
+        _, number_format = format_of(path)
+        decode = runner(folder / file_name("generator", number_format))
+        given = batched(runner(path), {"images": images[:reconstructed]})
+        if "labels" in decode.get_input_details():
+            given["labels"] = labels[:reconstructed]
+        found[f"{number_format}/images"] = batched(decode, given)["images"]
+        classifier = folder / file_name("classifier", number_format)
+        if classifier.is_file():
+            found[f"{number_format}/probabilities"] = batched(runner(classifier), {"images": images})["probabilities"]
     return found
+
+
+def batched(ask, given: Arrays, size: int = 100) -> Arrays:
+    rows = len(next(iter(given.values())))
+    parts = [ask(**{key: value[at : at + size] for key, value in given.items()}) for at in range(0, rows, size)]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+# === Differences ===
 
 
 def first(asked: Arrays, wanted: Arrays) -> tuple[Arrays, Arrays]:
@@ -53,20 +171,29 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(got - wanted)) / max(1.0, np.max(np.abs(wanted))))
 
 
-def read(path: str) -> dict[str, tuple[Arrays, Arrays]]:
-    """{signature: (inputs, outputs)} from arrays called "signature/in/name" and "signature/out/name"."""
-    calls: dict[str, tuple[Arrays, Arrays]] = {}
+def read(path: str) -> tuple[Calls, Arrays]:
+    """The calls, and the test images."""
+    calls: Calls = {}
+    others = {}
     for key, value in np.load(path).items():
+        if "/" not in key:
+            others[key] = value
+            continue
         signature, way, name = key.split("/")
         calls.setdefault(signature, ({}, {}))[way == "out"][name] = value
-    return calls
+    return calls, others
 
 
 def main() -> None:
-    folder, calls = Path(sys.argv[1]), read(sys.argv[2])
-    differences = saved_model(folder, calls) | tflite(folder, calls)
+    folder, (calls, measured) = Path(sys.argv[1]), read(sys.argv[2])
+    found = {
+        "differences": saved_model(folder, calls) | session(folder, calls) | onnx(folder, calls),
+        "files": tflite(folder, calls),
+    }
+    given = answers(folder, measured["images"], measured["labels"], int(measured["reconstructed"]))
+    np.savez(sys.argv[3], **given)  # type: ignore[arg-type]
     assert "tfaae" not in sys.modules
-    print(json.dumps(differences))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

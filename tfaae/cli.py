@@ -209,9 +209,29 @@ def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path), required=True, help="The model's folder; a new version in it."
 )
+@click.option("--version", type=click.IntRange(1), help="Of the export; must be new.  [default: the next free number]")
+@click.option(
+    "--tflite",
+    "formats",
+    multiple=True,
+    type=click.Choice(["float32", "float16", "dynamic", "int8"]),
+    default=["float32", "float16", "dynamic", "int8"],
+    show_default=True,
+    help="Number format of the .tflite files; repeatable.",
+)
+@click.option("--onnx", is_flag=True, help="Write .onnx files too; needs `pip install 'tfaae[onnx]'`.")
+@click.option("--keep-inexact", is_flag=True, help="Keep .tflite files that lose more than the limits allow.")
 @SET_DATA
-def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
-    """Write RUN as a SavedModel and two .tflite files, verified against the Keras model.
+def export(
+    run: Path,
+    folder: Path,
+    version: int | None,
+    formats: tuple[str, ...],
+    onnx: bool,
+    keep_inexact: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write RUN as a SavedModel for TensorFlow Serving and as .tflite files, verified against the Keras model.
 
     \b
     Example: tfaae export runs/digits --to saved_models/digits
@@ -220,20 +240,33 @@ def export(run: Path, folder: Path, overrides: tuple[str, ...]) -> None:
     from tfaae import evaluate, export, train
 
     _, trained, config, model = load_run(run, overrides)
+    if not isinstance(model, train.LatentModel):
+        raise InputError(f"a {type(model).__name__} has neither encoder nor decoder to export; `tfaae sample` draws")
+    model = export.in_float32(model)
     data = train.load_data(config, model)
     progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
     card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, data))
     progress("writing, then loading it again in a fresh process ...")
-    version, differences = export.save(model, folder, data.test.images[:256], card=card)
-    _written(version, differences, model.export_limit)
+    made, report = export.save(
+        model, folder, data, card=card, version=version, formats=formats, onnx=onnx, keep_inexact=keep_inexact
+    )
+    _written(made, report, model.export_limit)
 
 
-def _written(version: Path, differences: dict[str, float], limit: float) -> None:
-    click.echo(f"SavedModel       {version}")
-    click.echo(f"TFLite encoder   {version / 'encoder.tflite'}")
-    click.echo(f"TFLite generator {version / 'generator.tflite'}")
-    worst = max(differences, key=lambda name: differences[name])
-    click.echo(f"verified in a fresh process: largest difference {differences[worst]:.1e} ({worst}), limit {limit:g}")
+def _written(made: Path, report: Any, limit: float) -> None:
+    from tfaae import verification
+
+    click.echo(f"SavedModel  {made}")
+    for file in report.files:
+        click.echo(f"TFLite      {made / file.file}  {file.bytes / 1000:.0f} kB, {file.milliseconds:.3f} ms an image")
+    for path in sorted(made.glob("*.onnx")):
+        click.echo(f"ONNX        {path}")
+    for told in verification.outside_limits(report):
+        click.echo(f"kept        {told}")
+    worst = max(report.differences, key=lambda name: report.differences[name])
+    click.echo(
+        f"verified in a fresh process: largest difference {report.differences[worst]:.1e} ({worst}), limit {limit:g}"
+    )
 
 
 @command
@@ -252,9 +285,40 @@ def import_alae(weights: Path, folder: Path, raw: bool) -> None:
     from tfaae import import_alae, models
 
     progress("converting, writing, then loading it again in a fresh process ...")
-    version, differences = import_alae.save(weights, folder, raw=raw)
+    version, report = import_alae.save(weights, folder, raw=raw)
     click.echo(f"Keras model      {version / 'model.keras'}")
-    _written(version, differences, models.StyleALAE.export_limit)
+    _written(version, report, models.StyleALAE.export_limit)
+
+
+@command
+@click.argument("model")
+@click.argument("inputs", metavar="INPUT=VALUE...", nargs=-1)
+@click.option(
+    "--server", default="grpc://localhost:8500", show_default=True, help="grpc://HOST:PORT or http://HOST:PORT."
+)
+@click.option("--signature", default="serving_default", show_default=True, help="What to ask for: encode, sample, ...")
+@click.option("--version", type=click.IntRange(1), help="Of the model.  [default: the newest]")
+@click.option("--out", type=click.Path(path_type=Path), help="A .png of images, or a .npy array.")
+def request(
+    model: str, inputs: tuple[str, ...], server: str, signature: str, version: int | None, out: Path | None
+) -> None:
+    """Ask a TensorFlow Serving server that has loaded the export MODEL.
+
+    A VALUE is a number, a list, an .npy array or a picture. Codes and probabilities are printed, a line an example.
+
+    \b
+    Example: tfaae request digits --signature sample count=16 seed=[0,1] --out samples.png
+    """
+    if out and out.suffix not in (".png", ".npy"):
+        raise InputError(f"--out takes a .png or a .npy file, got {out}")
+    start()
+    from tfaae import client, request_files
+
+    connection = client.connect(server, model, version)
+    given = request_files.read(inputs, connection.signatures(), signature)
+    answer = client.ask(connection, signature, given)
+    for line in request_files.write(answer, given, out):
+        click.echo(line)
 
 
 @command

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfaae import annealing, bounds, metrics, reference
+from tfaae import annealing, bounds, metrics, reference, signatures
 from tfaae import data as sources
 from tfaae.config import Config
 from tfaae.data import Data
@@ -154,12 +154,9 @@ def card(config: Config, measured: str, model: LatentModel, values: dict[str, fl
     data = config.data.model_copy(update={"path": None, "data_dir": None})  # where data lay says nothing elsewhere
     config = config.model_copy(update={"data": data})
     rows = "".join(f"| {key} | {value:.5g} |\n" for key, value in values.items())
-    told = " and labels `[n]` int32" if model.conditional else ""
-    drawn = "labels" if model.conditional else "count"
-    named = ", `classify` (images -> probabilities)" if isinstance(model, TwoCodes) else ""
-    signatures = (
-        f"`encode` (images -> codes, the posterior's mode), `decode` (codes{told} -> images), `reconstruct` and "
-        f"`serving_default` (images{told} -> images), `sample` ({drawn}, seed `[2]` int32 -> images){named}"
+    answers = "".join(
+        f"| `{name}` | {', '.join(f'`{spec.name} {_shape(spec)}`' for spec in found.inputs)} | `{found.output}` |\n"
+        for name, found in signatures.signatures(model).items()
     )
     height, width, channels = model.image_shape
     what = (type(model).__doc__ or "").splitlines()[0]
@@ -168,9 +165,12 @@ def card(config: Config, measured: str, model: LatentModel, values: dict[str, fl
 {what}
 
 - Images: `[n, {height}, {width}, {channels}]` float32 in [0, 1]; codes: `[n, {model.code_dim}]` float32.
-- SavedModel signatures: {signatures}.
-- `encoder.tflite` (signature `encode`) and `generator.tflite` (signature `decode`), float32.
+- `serving_default` is `{model.serving_default}`. TFLite: `encoder` holds `encode`, `generator` `decode`, `classifier`
+  `classify`.
 
+| signature | inputs | output |
+|---|---|---|
+{answers}
 ## Trained by
 
 Steps: {int(model.steps)}. Config:
@@ -183,3 +183,8 @@ Steps: {int(model.steps)}. Config:
 | metric | value |
 |---|---|
 {rows}"""
+
+
+def _shape(spec: tf.TensorSpec) -> str:
+    sizes = ", ".join("n" if size is None else str(size) for size in spec.shape)
+    return f"[{sizes}] {spec.dtype.name}"

@@ -59,9 +59,9 @@ def image_grid(images: np.ndarray, title: str = "") -> Figure:
     return _picture(_sheet(images), title)
 
 
-def samples(images: np.ndarray, columns: int = 10) -> Figure:
+def samples(images: np.ndarray, columns: int = 10, title: str = "decoded draws from the prior") -> Figure:
     """`[n, h, w, c]` images in rows of ten."""
-    return image_grid(_rows(images, columns), "decoded draws from the prior")
+    return image_grid(_rows(images, columns), title)
 
 
 def reconstructions(inputs: np.ndarray, outputs: np.ndarray, columns: int = 10) -> Figure:

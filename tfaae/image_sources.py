@@ -122,7 +122,7 @@ def _folder(config: DataConfig) -> Source:
         raise InputError(f"no images under {root}; expected files that end in {', '.join(SUFFIXES)}")
     names = [path.relative_to(root).parts[0] if path.parent != root else "" for path in files]
     classes = sorted(set(names) - {""})
-    look = partial(_stored_shape if config.stream else _read_image, config=config)
+    look = partial(_stored_shape if config.stream else read_image, config=config)
     with ThreadPoolExecutor() as pool:
         read: list[Any] = list(pool.map(look, files))
     broken = [f"{path} ({reason})" for path, reason in zip(files, read, strict=True) if isinstance(reason, str)]
@@ -140,14 +140,14 @@ def _folder(config: DataConfig) -> Source:
 
 
 def _whole_image(path: Path, config: DataConfig) -> np.ndarray:
-    image = _read_image(path, config)
+    image = read_image(path, config)
     if isinstance(image, str):
         raise InputError(f"{path} cannot be read: {image}; mend or remove it")
     return image
 
 
 def _stored_shape(path: Path, config: DataConfig) -> tuple[int, int, int] | str:
-    """The shape that `_read_image` would give, from the file's head alone; the reason as a text where that fails."""
+    """The shape that `read_image` would give, from the file's head alone; the reason as a text where that fails."""
     try:
         with Image.open(path) as file:
             return _shape(file, config)
@@ -161,7 +161,7 @@ def _shape(file: Image.Image, config: DataConfig) -> tuple[int, int, int]:
     return size, size, config.channels or (1 if grey else 3)
 
 
-def _read_image(path: Path, config: DataConfig) -> np.ndarray | str:
+def read_image(path: Path, config: DataConfig) -> np.ndarray | str:
     """`[h, w, c]` uint8, cropped to a square and resized as the config says; the reason as a text where that fails."""
     try:
         with Image.open(path) as file:

@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfaae import export, torch_files
+from tfaae.data import Data
 from tfaae.errors import InputError, did_you_mean
+from tfaae.image_sources import Split
 from tfaae.models import StyleALAE
 from tfaae.style_layers import Named
 from tfaae.torch_files import Tensor
+from tfaae.verification import Report
 
 GROUPS = {"mapping": "mapping_fl", "discriminator": "mapping_tl", "decoder": "generator", "encoder": "discriminator"}
 AVERAGE = "dlatent_avg"
+FORMATS = ("float32", "float16")  # the others would have to be calibrated and judged on images that are not at hand
 BLUR = re.compile(r"(de|en)code_block\.\d+\.blur\.weight")
 BINOMIAL = np.outer([1, 2, 1], [1, 2, 1]) / 16
 Group = Mapping[str, Any]
@@ -60,7 +64,7 @@ def _model(groups: Mapping[str, Group]) -> StyleALAE:
     return model
 
 
-def save(path: str | Path, folder: str | Path, *, raw: bool = False) -> tuple[Path, dict[str, float]]:
+def save(path: str | Path, folder: str | Path, *, raw: bool = False) -> tuple[Path, Report]:
     """A checkpoint as a version of an export, with `model.keras` in it; on failure, nothing.
 
     Args:
@@ -70,14 +74,15 @@ def save(path: str | Path, folder: str | Path, *, raw: bool = False) -> tuple[Pa
         As `export.save`.
     """
     model = load(path, raw=raw)
-    images = model.sample(4, seed=0).numpy()
-    version, differences = export.save(model, folder, images, card=_card(Path(path), model, raw))
+    images = Split(model.sample(4, seed=0).numpy(), np.full(4, -1, np.int32))
+    data = Data(images, images, images, ())
+    version, report = export.save(model, folder, data, card=_card(Path(path), model, raw), formats=FORMATS)
     try:
         model.save(version / "model.keras")
     except BaseException:
         shutil.rmtree(version)
         raise
-    return version, differences
+    return version, report
 
 
 def groups_of(contents: Any, *, raw: bool) -> dict[str, Group]:
@@ -228,6 +233,6 @@ Nothing here says what licence they have; ask whom they are from.
 - Images: `[n, {size}, {size}, {channels}]` float32 in [0, 1]; codes w: `[n, {model.code_dim}]` float32.
 - SavedModel signatures: `encode` (images -> codes), `decode` (codes -> images, without noise), `reconstruct` and
   `serving_default` (images -> images), `sample` (count, seed `[2]` int32 -> images).
-- `encoder.tflite` (signature `encode`) and `generator.tflite` (signature `decode`), float32.
+- `encoder.tflite` (signature `encode`) and `generator.tflite` (signature `decode`), float32 and float16.
 - `model.keras`: `tfaae.load_model` reads it.
 """

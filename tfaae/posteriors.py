@@ -4,7 +4,7 @@ The encoder of a model *is* one of these layers; it owns its network and draws w
 """
 
 import abc
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -27,6 +27,8 @@ class Posterior(keras.layers.Layer, abc.ABC):
         seeds: the model's.
     """
 
+    stochastic: ClassVar[bool] = True  # whether two calls give two codes
+
     def __init__(self, network: keras.Model, seeds: Seeds):
         super().__init__(name="encoder")
         self.network, self.seeds = network, seeds
@@ -43,6 +45,8 @@ class Posterior(keras.layers.Layer, abc.ABC):
 
 class Deterministic(Posterior):
     """z = f(x): the only randomness is the data's. Every number of Makhzani et al. 2015 was made with it."""
+
+    stochastic = False
 
     def call(self, images, training=False):
         return self.network(images, training=training)
@@ -185,6 +189,8 @@ class CategoryAndStyle(Posterior):
     A code is `[y, z]`: the softmax itself, not a draw from it, so that gradients pass. The network gives
     `categories + d` values.
     """
+
+    stochastic = False
 
     def __init__(self, network: keras.Model, seeds: Seeds, categories: int):
         super().__init__(network, seeds)

@@ -22,6 +22,14 @@ class Seeds(keras.random.SeedGenerator):
     def __init__(self, seed: int | None = None):
         super().__init__(seed=seed)
         self._initial = np.random.default_rng(seed)
+        self._given: tf.Tensor | None = None
+
+    def next(self, ordered: bool = True):
+        if self._given is None:
+            return super().next(ordered)
+        given = self._given
+        self._given = given + tf.constant([0, 1], given.dtype)
+        return given
 
     def stateless(self) -> tf.Tensor:
         """`[2]` int32, a new one at each call: what `tf.random.stateless_*` and tfp take as a seed."""
@@ -35,6 +43,15 @@ class Seeds(keras.random.SeedGenerator):
             yield
         finally:
             self.state.assign(before)
+
+    @contextmanager
+    def given(self, seed: tf.Tensor | None) -> Iterator[None]:
+        """Draws inside follow from a `[2]` int32 seed alone and leave no trace; None: they move the state as ever."""
+        self._given = None if seed is None else tf.cast(seed, self.state.dtype)
+        try:
+            yield
+        finally:
+            self._given = None
 
     def for_initializer(self) -> int:
         """A new integer for a Keras initializer. It does not move the state: weights are made once, at construction."""

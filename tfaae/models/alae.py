@@ -165,8 +165,10 @@ class LatentReciprocal(LatentModel, abc.ABC):
         with self.averaged():
             return self.read(self.encoder, self.pixels(tf.convert_to_tensor(images)))
 
-    def encode_sample(self, images) -> tf.Tensor:
-        return self.encode(images)  # the posterior is deterministic
+    stochastic = False
+
+    def encode_sample(self, images, *, seed=None) -> tf.Tensor:
+        return self.encode(images)
 
     def sample_codes(self, count, labels=None, *, seed):
         """`[count, d]` codes F(z), draws of z from the prior."""

@@ -42,6 +42,7 @@ class LatentModel(PhasedModel, abc.ABC):
 
     conditional: ClassVar[bool] = False  # whether decoding takes a label beside the code
     export_limit: ClassVar[float] = 1e-5  # how far an export may be off, relative to max(1, largest value): rounding
+    serving_default: ClassVar[str] = "reconstruct"  # the verb that a server answers with unless it is asked for another
     classes: int = 0  # labels that training uses, 0 to classes - 1; 0: none
     decoder: keras.Model
     encoder: Posterior
@@ -77,9 +78,17 @@ class LatentModel(PhasedModel, abc.ABC):
         with self.averaged():
             return self.encoder.mode(tf.convert_to_tensor(images))
 
-    def encode_sample(self, images) -> tf.Tensor:
-        """`[n, h, w, c]` images -> `[n, code_dim]` codes, one draw from the posterior."""
-        with self.averaged():
+    @property
+    def stochastic(self) -> bool:
+        """Whether `encode_sample` draws: whether the posterior is more than a function of the image."""
+        return self.encoder.stochastic
+
+    def encode_sample(self, images, *, seed: int | tf.Tensor | None = None) -> tf.Tensor:
+        """`[n, h, w, c]` images -> `[n, code_dim]` codes, one draw from the posterior.
+
+        `seed`: an integer or `[2]` int32; None moves the model's own.
+        """
+        with self.averaged(), self.seeds.given(None if seed is None else self._draw_seed(seed)):
             return self.encoder(tf.convert_to_tensor(images), training=False)
 
     def decode(self, codes) -> tf.Tensor:

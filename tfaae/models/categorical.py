@@ -64,13 +64,13 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
         with self.averaged():
             return self.code(self.encoder.mode(tf.convert_to_tensor(images)))
 
-    def encode_sample(self, images):
+    def encode_sample(self, images, *, seed=None):
         return self.encode(images)  # the posterior is deterministic
 
     def classify(self, images) -> tf.Tensor:
         """`[n, h, w, c]` images -> q(y | x) `[n, k]`."""
         with self.averaged():
-            return self.encoder.split(self.encoder.mode(tf.convert_to_tensor(images)))[0]
+            return self.encoder.with_logits(tf.convert_to_tensor(images))[1]
 
     def code(self, pair: tf.Tensor) -> tf.Tensor:
         """What the decoder reads, `[n, code_dim]`, of category and style `[n, k + d]`."""
@@ -134,6 +134,7 @@ class SemiSupervisedAAE(TwoCodes):
     """
 
     reports = RECONSTRUCTION + ADVERSARIES + CLASSIFICATION
+    serving_default = "classify"
 
     def __init__(
         self,
@@ -182,6 +183,7 @@ class ClusteringAAE(TwoCodes):
     """
 
     reports = RECONSTRUCTION + ADVERSARIES
+    serving_default = "classify"
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, *, clusters: int, **kwargs):
         check_clusters("ClusteringAAE", clusters)
@@ -209,6 +211,8 @@ class DimensionReductionAAE(TwoCodes):
         fixed_heads: heads are this number, 10 in the paper, times the corners of R^d, d = m; None: they are learned.
         kwargs: of `TwoCodes`, `AdversarialAutoencoder` and `LatentModel`.
     """
+
+    serving_default = "encode"
 
     def __init__(
         self,

@@ -174,7 +174,7 @@ class StyleALAE(LatentReciprocal):
         Args:
             codes, sources: `[n, d]` each.
         """
-        if not 0 <= first < end <= self.slots:
+        if not tf.is_symbolic_tensor(first) and not 0 <= first < end <= self.slots:
             raise InputError(f"style_mix: expected 0 <= first < end <= {self.slots}, got {first} and {end}")
         slots = tf.range(self.slots)[:, None]
         given, taken = (self.styles(tf.convert_to_tensor(one)) for one in (codes, sources))

@@ -1,0 +1,189 @@
+"""Is an export as good as its model? Compared in a fresh process, on real test images."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfaae import check_export, metrics, signatures
+from tfaae.errors import InputError
+from tfaae.image_sources import Split
+
+RECONSTRUCTION_LIMIT = 1.05  # of a smaller format's reconstruction error, times the model's
+CLASSIFICATION_LIMIT = 0.3  # points of classification error that a smaller format may lose
+COMPARED, RECONSTRUCTED, CLASSIFIED = 256, 2000, 10_000  # test images
+
+
+class File(NamedTuple):
+    """One `.tflite` file."""
+
+    file: str
+    part: str
+    format: str
+    bytes: int
+    milliseconds: float  # a call with one row on one thread
+    difference: float  # largest, of the outputs, relative to max(1, largest value)
+
+
+class Report(NamedTuple):
+    """What was compared. Errors: {"reconstruction_error", and "error_percent" where the model has classes}."""
+
+    differences: dict[str, float]  # of each signature of the SavedModel, as for `File`
+    files: list[File]
+    errors: dict[str, float]  # the Keras model's
+    errors_of: dict[str, dict[str, float]]  # {TFLite format: errors}
+    images: int  # on which errors were measured
+
+    def markdown(self) -> str:
+        """Two sections of a model card."""
+        rows = "".join(f"| {name} | {value:.1e} |\n" for name, value in self.differences.items())
+        text = f"""
+## Verified
+
+Largest difference from the Keras model on test images, relative to max(1, largest value), as Python loads the
+SavedModel and in a session, which is how TensorFlow Serving runs it:
+
+| what | difference |
+|---|---|
+{rows}"""
+        return text + self._tflite() if self.files else text
+
+    def _tflite(self) -> str:
+        files = "".join(
+            f"| `{file.file}` | {file.bytes / 1000:.1f} | {file.milliseconds:.3f} | {file.difference:.1e} |\n"
+            for file in self.files
+        )
+        names = list(self.errors)
+        rows = "".join(
+            f"| {name} | {' | '.join(f'{errors[key]:.4g}' for key in names)} |\n"
+            for name, errors in {"Keras": self.errors, **self.errors_of}.items()
+        )
+        classified = f"; classification on {self.images}" if "error_percent" in names else ""
+        outside = "".join(f"\nOutside the limits, kept on request: {told}.\n" for told in outside_limits(self))
+        return f"""
+## TFLite
+
+Run on LiteRT. Latency: median of {check_export.TIMED} calls with one row on one thread, where the export was made.
+
+| file | kB | ms | difference |
+|---|---|---|---|
+{files}
+Errors on {min(self.images, RECONSTRUCTED)} test images, encoder and generator of one format together{classified}.
+
+| format | {" | ".join(name.replace("_", " ") for name in names)} |
+|---|{"---|" * len(names)}
+{rows}{outside}"""
+
+
+def verify(model: Any, folder: Path, test: Split, *, keep_inexact: bool = False) -> Report:
+    """Compares an export with its Keras model.
+
+    Raises:
+        InputError: an output is not finite; the SavedModel or a float32 file differs by more than the model's
+            `export_limit`; another format's reconstruction error is more than 5 % above the model's, or its
+            classification error more than 0.3 points (unless `keep_inexact`).
+    """
+    with tempfile.TemporaryDirectory() as work:
+        reference, answers = Path(work) / "reference.npz", Path(work) / "answers.npz"
+        given = _reference(model, test)
+        np.savez(reference, **given)  # type: ignore[arg-type]
+        command = [sys.executable, "-I", check_export.__file__, str(folder), str(reference), str(answers)]
+        alone = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold the GPU's memory
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
+        if ran.returncode:
+            told = ran.stderr.strip().splitlines() or [f"it ended with code {ran.returncode}"]
+            raise InputError(f"the export does not load in a fresh process: {told[-1]}")
+        with np.load(answers) as arrays:
+            made = dict(arrays)
+    found = json.loads(ran.stdout.splitlines()[-1])
+    formats = dict.fromkeys(key.partition("/")[0] for key in made)
+    report = Report(
+        found["differences"],
+        [File(**row) for row in found["files"]],
+        _errors(model, given, _of_model(model, given)),
+        {name: _errors(model, given, {key: made.get(f"{name}/{key}") for key in ANSWERS}) for name in formats},
+        len(given["images"]),
+    )
+    check(report, model.export_limit, keep_inexact=keep_inexact)
+    return report
+
+
+def check(report: Report, limit: float, *, keep_inexact: bool = False) -> None:
+    """Raises an InputError where a report is outside the limits; see `verify`."""
+    exact = report.differences | {file.file: file.difference for file in report.files if file.format == "float32"}
+    wrong = {name: value for name, value in exact.items() if not value <= limit}
+    if wrong:
+        raise InputError(f"the export differs from the Keras model by more than {limit:g}: {wrong}")
+    broken = [file.file for file in report.files if not np.isfinite(file.difference)]
+    if broken:
+        raise InputError(f"{', '.join(broken)} of the export gives values that are not finite")
+    outside = outside_limits(report)
+    if outside and not keep_inexact:
+        raise InputError(
+            f"{'; '.join(outside)}; leave those formats out (--tflite), or keep them all the same (--keep-inexact)"
+        )
+
+
+def outside_limits(report: Report) -> list[str]:
+    """What the smaller formats lose beyond the limits, in words."""
+    told = []
+    for name, errors in report.errors_of.items():
+        before, after = report.errors["reconstruction_error"], errors["reconstruction_error"]
+        if not after <= RECONSTRUCTION_LIMIT * before:
+            told.append(
+                f"TFLite {name} raises the reconstruction error by {after / before - 1:.1%}, from {before:.4g} to "
+                f"{after:.4g} (limit {RECONSTRUCTION_LIMIT - 1:.0%})"
+            )
+        lost = errors.get("error_percent", 0.0) - report.errors.get("error_percent", 0.0)
+        if not lost <= CLASSIFICATION_LIMIT:
+            told.append(
+                f"TFLite {name} raises the classification error by {lost:.2f} points, to {errors['error_percent']:.2f} "
+                f"% (limit {CLASSIFICATION_LIMIT})"
+            )
+    return told
+
+
+ANSWERS = ("images", "probabilities")
+
+
+def _reference(model: Any, test: Split) -> dict[str, np.ndarray]:
+    """What `check_export` reads: each signature's request and the Keras model's answer, and test images.
+
+    Raises an InputError where an answer is not finite.
+    """
+    few = test.take(slice(COMPARED))
+    many = test.take(slice(CLASSIFIED if model.classes and hasattr(model, "classify") else RECONSTRUCTED))
+    labels = many.labels if model.classes else np.zeros(len(many), np.int32)
+    arrays = {"images": many.images, "labels": labels, "reconstructed": np.array(RECONSTRUCTED)}
+    found = signatures.signatures(model)
+    with tf.device("CPU"):  # a GPU's rounded products differ by more than the limit
+        for name, asked in signatures.requests(model, few.images, few.labels).items():
+            answers = found[name].function(**{key: tf.constant(value) for key, value in asked.items()})
+            arrays |= {f"{name}/in/{key}": value for key, value in asked.items()}
+            arrays |= {f"{name}/out/{key}": np.asarray(value) for key, value in answers.items()}
+    wrong = [key for key, value in arrays.items() if not np.isfinite(value).all()]
+    if wrong:
+        name, _, output = wrong[0].split("/")
+        raise InputError(f"the model's {output} of {name} are not all finite: train it anew before exporting it")
+    return arrays
+
+
+def _of_model(model: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+    some = given["images"][:RECONSTRUCTED], given["labels"][:RECONSTRUCTED]
+    probabilities = metrics.batched(model.classify, given["images"]) if hasattr(model, "classify") else None
+    return {"images": metrics.batched(model.reconstruct, *some), "probabilities": probabilities}
+
+
+def _errors(model: Any, given: dict[str, np.ndarray], made: dict[str, np.ndarray | None]) -> dict[str, float]:
+    images, probabilities = made["images"], made["probabilities"]
+    assert images is not None
+    found = {"reconstruction_error": metrics.reconstruction_error(given["images"][:RECONSTRUCTED], images)}
+    if model.classes and probabilities is not None and (given["labels"] >= 0).any():
+        found["error_percent"] = metrics.classification_error_percent(probabilities, given["labels"])
+    return found
