@@ -239,6 +239,7 @@ def export(
     start()
     from tfaae import evaluate, export, train
 
+    export.check_free(folder, version)
     _, trained, config, model = load_run(run, overrides)
     if not isinstance(model, train.LatentModel):
         raise InputError(f"a {type(model).__name__} has neither encoder nor decoder to export; `tfaae sample` draws")

@@ -48,9 +48,10 @@ def save(
         InputError: the version exists, or the export is not as good as the model (`verification.verify`).
     """
     folder, model = Path(folder), in_float32(model)
-    _check_free(folder, version)
+    check_free(folder, version)
     if onnx:
         onnx_files.check_installed()
+    asked = verification.reference(model, data.test)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -59,9 +60,9 @@ def save(
             _write(model, staged, folder.absolute().name, data, formats)
             if onnx:
                 onnx_files.write(staged, signatures.signatures(model))
-            report = verification.verify(model, staged, data.test, keep_inexact=keep_inexact)
+            report = verification.verify(model, staged, asked, keep_inexact=keep_inexact)
             (staged / "README.md").write_text(card + report.markdown(), encoding="utf-8")
-            _check_free(folder, version)
+            check_free(folder, version)
             target = folder / str(version or _next_version(folder))
             os.replace(staged, target)
     except BaseException:
@@ -70,6 +71,12 @@ def save(
                 path.rmdir()
         raise
     return target, report
+
+
+def check_free(folder: Path, version: int | None) -> None:
+    """Raises an InputError where the version exists; None is the next free one."""
+    if version is not None and (folder / str(version)).exists():
+        raise InputError(f"{folder / str(version)} exists; leave the version out for the next free one")
 
 
 def in_float32(model: Any) -> Any:
@@ -101,11 +108,6 @@ def _write(model: Any, folder: Path, name: str, data: Data, formats: Sequence[st
     warm_up.write(folder, name, signatures.requests(model, data.test.images[:1], data.test.labels[:1]))
     if model.classes and data.classes:
         (folder / LABELS).write_text("".join(f"{label}\n" for label in data.classes), encoding="utf-8")
-
-
-def _check_free(folder: Path, version: int | None) -> None:
-    if version is not None and (folder / str(version)).exists():
-        raise InputError(f"{folder / str(version)} exists; leave the version out for the next free one")
 
 
 def _next_version(folder: Path) -> int:

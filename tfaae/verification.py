@@ -17,6 +17,8 @@ from tfaae.image_sources import Split
 
 RECONSTRUCTION_LIMIT = 1.05  # of a smaller format's reconstruction error, times the model's
 CLASSIFICATION_LIMIT = 0.3  # points of classification error that a smaller format may lose
+ANSWERS = ("images", "probabilities")  # what `check_export` keeps of each format
+Arrays = dict[str, np.ndarray]
 COMPARED, RECONSTRUCTED, CLASSIFIED = 256, 2000, 10_000  # test images
 
 
@@ -81,19 +83,18 @@ Errors on {min(self.images, RECONSTRUCTED)} test images, encoder and generator o
 {rows}{outside}"""
 
 
-def verify(model: Any, folder: Path, test: Split, *, keep_inexact: bool = False) -> Report:
-    """Compares an export with its Keras model.
+def verify(model: Any, folder: Path, asked: Arrays, *, keep_inexact: bool = False) -> Report:
+    """Compares an export with its Keras model on what `reference` gives of it.
 
     Raises:
-        InputError: an output is not finite; the SavedModel or a float32 file differs by more than the model's
-            `export_limit`; another format's reconstruction error is more than 5 % above the model's, or its
-            classification error more than 0.3 points (unless `keep_inexact`).
+        InputError: the export does not load; an output of it is not finite; the SavedModel, a float32 or an ONNX file
+        differs by more than the model's `export_limit`; another format's reconstruction error is more than 5 % above the model's, or its
+        classification error more than 0.3 points (unless `keep_inexact`).
     """
     with tempfile.TemporaryDirectory() as work:
-        reference, answers = Path(work) / "reference.npz", Path(work) / "answers.npz"
-        given = _reference(model, test)
-        np.savez(reference, **given)  # type: ignore[arg-type]
-        command = [sys.executable, "-I", check_export.__file__, str(folder), str(reference), str(answers)]
+        given, answers = Path(work) / "reference.npz", Path(work) / "answers.npz"
+        np.savez(given, **asked)  # type: ignore[arg-type]
+        command = [sys.executable, "-I", check_export.__file__, str(folder), str(given), str(answers)]
         alone = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold the GPU's memory
         ran = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
         if ran.returncode:
@@ -106,9 +107,9 @@ def verify(model: Any, folder: Path, test: Split, *, keep_inexact: bool = False)
     report = Report(
         found["differences"],
         [File(**row) for row in found["files"]],
-        _errors(model, given, _of_model(model, given)),
-        {name: _errors(model, given, {key: made.get(f"{name}/{key}") for key in ANSWERS}) for name in formats},
-        len(given["images"]),
+        _errors(model, asked, _of_model(model, asked)),
+        {name: _errors(model, asked, {key: made.get(f"{name}/{key}") for key in ANSWERS}) for name in formats},
+        len(asked["images"]),
     )
     check(report, model.export_limit, keep_inexact=keep_inexact)
     return report
@@ -149,13 +150,10 @@ def outside_limits(report: Report) -> list[str]:
     return told
 
 
-ANSWERS = ("images", "probabilities")
+def reference(model: Any, test: Split) -> Arrays:
+    """What an export is asked, and what it is to answer: arrays as `check_export` reads them, of test images.
 
-
-def _reference(model: Any, test: Split) -> dict[str, np.ndarray]:
-    """What `check_export` reads: each signature's request and the Keras model's answer, and test images.
-
-    Raises an InputError where an answer is not finite.
+    Raises an InputError where an answer of the model is not finite.
     """
     few = test.take(slice(COMPARED))
     many = test.take(slice(CLASSIFIED if model.classes and hasattr(model, "classify") else RECONSTRUCTED))
@@ -163,9 +161,9 @@ def _reference(model: Any, test: Split) -> dict[str, np.ndarray]:
     arrays = {"images": many.images, "labels": labels, "reconstructed": np.array(RECONSTRUCTED)}
     found = signatures.signatures(model)
     with tf.device("CPU"):  # a GPU's rounded products differ by more than the limit
-        for name, asked in signatures.requests(model, few.images, few.labels).items():
-            answers = found[name].function(**{key: tf.constant(value) for key, value in asked.items()})
-            arrays |= {f"{name}/in/{key}": value for key, value in asked.items()}
+        for name, inputs in signatures.requests(model, few.images, few.labels).items():
+            answers = found[name].function(**{key: tf.constant(value) for key, value in inputs.items()})
+            arrays |= {f"{name}/in/{key}": value for key, value in inputs.items()}
             arrays |= {f"{name}/out/{key}": np.asarray(value) for key, value in answers.items()}
     wrong = [key for key, value in arrays.items() if not np.isfinite(value).all()]
     if wrong:
@@ -174,16 +172,16 @@ def _reference(model: Any, test: Split) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _of_model(model: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
-    some = given["images"][:RECONSTRUCTED], given["labels"][:RECONSTRUCTED]
-    probabilities = metrics.batched(model.classify, given["images"]) if hasattr(model, "classify") else None
+def _of_model(model: Any, asked: Arrays) -> dict[str, np.ndarray | None]:
+    some = asked["images"][:RECONSTRUCTED], asked["labels"][:RECONSTRUCTED]
+    probabilities = metrics.batched(model.classify, asked["images"]) if hasattr(model, "classify") else None
     return {"images": metrics.batched(model.reconstruct, *some), "probabilities": probabilities}
 
 
-def _errors(model: Any, given: dict[str, np.ndarray], made: dict[str, np.ndarray | None]) -> dict[str, float]:
+def _errors(model: Any, asked: Arrays, made: dict[str, np.ndarray | None]) -> dict[str, float]:
     images, probabilities = made["images"], made["probabilities"]
     assert images is not None
-    found = {"reconstruction_error": metrics.reconstruction_error(given["images"][:RECONSTRUCTED], images)}
-    if model.classes and probabilities is not None and (given["labels"] >= 0).any():
-        found["error_percent"] = metrics.classification_error_percent(probabilities, given["labels"])
+    found = {"reconstruction_error": metrics.reconstruction_error(asked["images"][:RECONSTRUCTED], images)}
+    if model.classes and probabilities is not None and (asked["labels"] >= 0).any():
+        found["error_percent"] = metrics.classification_error_percent(probabilities, asked["labels"])
     return found

@@ -82,9 +82,9 @@ def model_and_data():
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """(model, version's folder, report) of version 4. Tests only read it."""
+    """(model, version's folder, report) of version 4, of a model that computes in bfloat16. Tests only read it."""
     case = CASES["aae-deterministic"]
-    model, folder = case.build(), tmp_path_factory.mktemp("exported")
+    model, folder = case.build(precision="bfloat16"), tmp_path_factory.mktemp("exported")
     return model, *export.save(model, folder, case.data(), card="# Card\n", version=4, formats=("float32", "int8"))
 
 
@@ -153,16 +153,16 @@ def test_a_seed_names_a_draw_of_the_posterior(name):
     assert not np.allclose(model.encode_sample(images), model.encode_sample(images))
 
 
-def test_bfloat16_is_exported_in_float32(tmp_path):
-    case = CASES["aae-deterministic"]
-    model = case.build(precision="bfloat16")
-    twin = export.in_float32(model)
-    assert twin.precision == "float32"
+def test_bfloat16_is_exported_in_float32(exported):
+    model, version, report = exported
+    twin, images = export.in_float32(model), CASES["aae-deterministic"].images()
+    assert (model.precision, twin.precision) == ("bfloat16", "float32")
     for own, given in zip(twin.weights, model.weights, strict=True):
         np.testing.assert_array_equal(own, given)
-    np.testing.assert_allclose(twin.encode(case.images()), model.encode(case.images()), atol=0.05)
+    np.testing.assert_allclose(twin.encode(images), model.encode(images), atol=0.05)
+    assert not np.allclose(twin.encode(images), model.encode(images), atol=1e-5)
     assert export.in_float32(twin) is twin
-    version, _ = export.save(model, tmp_path, case.data(), **QUICK)
+    assert max(report.differences.values()) <= verification.LIMIT
     assert (version / "encoder.tflite").is_file()
 
 
@@ -171,8 +171,11 @@ def test_bfloat16_is_exported_in_float32(tmp_path):
 
 @pytest.mark.parametrize("folder", ["new/nested", "."])
 def test_a_wrong_export_leaves_nothing_behind(model_and_data, tmp_path, monkeypatch, folder):
+    def wrong(*_, **__):
+        raise InputError("the export differs from the Keras model")
+
     (tmp_path / "kept").touch()
-    monkeypatch.setattr(type(model_and_data[0]), "export_limit", -1.0)
+    monkeypatch.setattr(verification, "verify", wrong)
     with pytest.raises(InputError, match="differs from the Keras model"):
         export.save(model_and_data[0], tmp_path / folder, model_and_data[1], formats=())
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
@@ -220,6 +223,16 @@ def test_limits_of_the_smaller_formats(name, changed, told):
         assert f"Outside the limits, kept on request: {told}" in report.markdown()
 
 
+@pytest.mark.parametrize("value", [2e-5, float("nan"), float("inf")])
+def test_float32_is_to_be_exact(value):
+    file = verification.File("encoder.tflite", "encoder", "float32", 1000, 0.1, value)
+    report = verification.Report({"SavedModel encode": 0.0}, [file], {"reconstruction_error": 1.0}, {}, 2000)
+    with pytest.raises(InputError, match=r"differs from the Keras model by more than 1e-05: \{'encoder\.tflite'"):
+        verification.check(report, keep_inexact=True)
+    with pytest.raises(InputError, match="SavedModel encode"):
+        verification.check(report._replace(differences={"SavedModel encode": value}, files=[]))
+
+
 def test_values_that_are_not_finite_are_never_kept():
     file = verification.File("encoder_int8.tflite", "encoder", "int8", 1000, 0.1, float("inf"))
     report = verification.Report({}, [file], {"reconstruction_error": 1.0}, {}, 2000)
@@ -244,21 +257,24 @@ def test_a_model_that_does_not_convert_says_so(model_and_data, tmp_path):
 def test_a_difference_is_found(exported):
     """The verification compares numbers: an export of other weights must fail it."""
     case = CASES["aae-deterministic"]
+    other = case.build(seed=4)
     with pytest.raises(InputError, match=r"SavedModel decode.*session decode.*generator\.tflite"):
-        verification.verify(case.build(seed=4), exported[1], case.data().test)
+        verification.verify(other, exported[1], verification.reference(other, case.data().test))
 
 
 def test_an_export_that_does_not_load_says_why(model_and_data, tmp_path):
+    model, data = model_and_data
     with pytest.raises(InputError, match="does not load in a fresh process"):
-        verification.verify(model_and_data[0], tmp_path / "absent", model_and_data[1].test)
+        verification.verify(model, tmp_path / "absent", verification.reference(model, data.test))
 
 
 def test_a_process_that_dies_without_a_word(model_and_data, tmp_path, monkeypatch):
+    model, data = model_and_data
     silent = tmp_path / "silent.py"
     silent.write_text("import os; os._exit(9)")
     monkeypatch.setattr(check_export, "__file__", str(silent))
     with pytest.raises(InputError, match="ended with code 9"):
-        verification.verify(model_and_data[0], tmp_path, model_and_data[1].test)
+        verification.verify(model, tmp_path, verification.reference(model, data.test))
 
 
 def test_card_lists_what_was_compared(exported):
