@@ -201,6 +201,13 @@ def test_no_server_there(address):
         client.connect(address, "digits").signatures()
 
 
+@pytest.mark.parametrize(("scheme", "other"), [("http", "grpc"), ("grpc", "rest")])
+def test_the_port_of_the_other_interface(servers, scheme, other):
+    address = f"{scheme}://{servers[other].partition('://')[2]}"
+    with pytest.raises(InputError, match=r"no answer from .*127\.0\.0\.1"):
+        client.connect(address, "digits").signatures()
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [(b"<html>", "does not answer in JSON"), (b'{"a": 1}', "does not describe"), (b"[]", "does not describe")],

@@ -1,5 +1,6 @@
 """A client of TensorFlow Serving, by gRPC or REST, that says what is wrong with a request before it sends it."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -181,7 +182,7 @@ class Rest:
             raise InputError(f"{self.server} refused {self.model}: {told}") from None
         except ValueError:
             raise InputError(f"{self.server} does not answer in JSON: it is no REST interface of a server") from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise InputError(f"no answer from {self.server}: {getattr(error, 'reason', error)}") from None
 
 
