@@ -88,8 +88,8 @@ def verify(model: Any, folder: Path, asked: Arrays, *, keep_inexact: bool = Fals
 
     Raises:
         InputError: the export does not load; an output of it is not finite; the SavedModel, a float32 or an ONNX file
-        differs by more than the model's `export_limit`; another format's reconstruction error is more than 5 % above the model's, or its
-        classification error more than 0.3 points (unless `keep_inexact`).
+            differs by more than the model's `export_limit`; another format's reconstruction error is more than 5 %
+            above the model's, or its classification error more than 0.3 points (unless `keep_inexact`).
     """
     with tempfile.TemporaryDirectory() as work:
         given, answers = Path(work) / "reference.npz", Path(work) / "answers.npz"

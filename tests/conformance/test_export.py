@@ -10,6 +10,7 @@ from tests.cases import CASES, few_by_default, fit
 from tfaae import check_export, export, onnx_files, signatures, tflite, verification
 from tfaae.errors import InputError
 
+LIMIT = 1e-5
 QUICK = {"formats": ("float32",)}  # a conversion takes a second
 
 
@@ -162,7 +163,7 @@ def test_bfloat16_is_exported_in_float32(exported):
     np.testing.assert_allclose(twin.encode(images), model.encode(images), atol=0.05)
     assert not np.allclose(twin.encode(images), model.encode(images), atol=1e-5)
     assert export.in_float32(twin) is twin
-    assert max(report.differences.values()) <= verification.LIMIT
+    assert max(report.differences.values()) <= LIMIT
     assert (version / "encoder.tflite").is_file()
 
 
@@ -213,13 +214,13 @@ def test_limits_of_the_smaller_formats(name, changed, told):
     errors = {"reconstruction_error": 10.0, "error_percent": 2.0}
     file = verification.File("encoder_int8.tflite", "encoder", "int8", 1000, 0.1, 0.5)
     report = verification.Report({"SavedModel encode": 0.0}, [file], errors, {"int8": errors | {name: changed}}, 2000)
-    verification.check(report, keep_inexact=True)
+    verification.check(report, LIMIT, keep_inexact=True)
     if told is None:
-        verification.check(report)
+        verification.check(report, LIMIT)
         assert "Outside" not in report.markdown()
     else:
         with pytest.raises(InputError, match=told.replace("%", ".")):
-            verification.check(report)
+            verification.check(report, LIMIT)
         assert f"Outside the limits, kept on request: {told}" in report.markdown()
 
 
@@ -228,16 +229,16 @@ def test_float32_is_to_be_exact(value):
     file = verification.File("encoder.tflite", "encoder", "float32", 1000, 0.1, value)
     report = verification.Report({"SavedModel encode": 0.0}, [file], {"reconstruction_error": 1.0}, {}, 2000)
     with pytest.raises(InputError, match=r"differs from the Keras model by more than 1e-05: \{'encoder\.tflite'"):
-        verification.check(report, keep_inexact=True)
+        verification.check(report, LIMIT, keep_inexact=True)
     with pytest.raises(InputError, match="SavedModel encode"):
-        verification.check(report._replace(differences={"SavedModel encode": value}, files=[]))
+        verification.check(report._replace(differences={"SavedModel encode": value}, files=[]), LIMIT)
 
 
 def test_values_that_are_not_finite_are_never_kept():
     file = verification.File("encoder_int8.tflite", "encoder", "int8", 1000, 0.1, float("inf"))
     report = verification.Report({}, [file], {"reconstruction_error": 1.0}, {}, 2000)
     with pytest.raises(InputError, match=r"encoder_int8\.tflite of the export gives values that are not finite"):
-        verification.check(report, keep_inexact=True)
+        verification.check(report, LIMIT, keep_inexact=True)
 
 
 def test_a_model_that_does_not_convert_says_so(model_and_data, tmp_path):
