@@ -64,7 +64,7 @@ ONLY = {
     "codes": {"errors", "metrics"},
     "perceptual": {"errors", "features", "verbs"},
     "editing": {"errors", "codes", "verbs"},
-    "callbacks": {"errors", "figures", "metrics", "reference"},
+    "callbacks": {"errors", "figures", "frechet", "metrics", "reference"},
     "signatures": {"errors"},
     "onnx_files": {"errors", "check_export"},
     "tflite": {"errors", "check_export", "quiet"},

@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins import projector
 
-from tfaae import figures, metrics, reference
+from tfaae import figures, frechet, metrics, reference
 from tfaae.errors import InputError
 
 PROJECTED = 2500  # points: a sheet of 50 x 50 thumbnails
@@ -79,6 +79,23 @@ class Divergence(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["kl_knn"] = reference.divergence(lambda count: self.model.sample(count, seed=0).numpy())
+
+
+class SampleDistance(keras.callbacks.Callback):
+    """Adds to the logs how far samples are from images as a network sees them: `fid_generation_<network>`.
+
+    Args:
+        images: `[n, h, w, c]` in [0, 1]; as many samples are drawn after every epoch.
+        network: of `features.get`.
+    """
+
+    def __init__(self, images: np.ndarray, network: Any):
+        super().__init__()
+        self.images, self.network = images, network
+
+    def on_epoch_end(self, epoch, logs=None):
+        found = frechet.generation(self.model, self.images, self.network.vectors)
+        logs[f"fid_generation_{self.network.name}"] = found
 
 
 class TimeLeft(keras.callbacks.Callback):

@@ -158,7 +158,7 @@ def quality(
     seen = None
     if quality.needs_network(chosen):
         progress(f"the feature network {network} ...")
-        folder = networks or run.absolute().parent / "networks"
+        folder = networks or files.networks
         seen = features.get(
             network, images=data.train, folder=folder, weights=weights, linear=linear, download=download
         )

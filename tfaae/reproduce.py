@@ -1,16 +1,29 @@
 """Running an experiment: trains what is not trained yet, measures it on the test images, keeps the record."""
 
+import csv
 import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfaae import bounds, evaluate, features, grid, likelihood, records, train
+from tfaae import (
+    bounds,
+    codes,
+    evaluate,
+    features,
+    grid,
+    growing,
+    likelihood,
+    quality,
+    records,
+    train,
+)
 from tfaae import config as configs
 from tfaae import data as sources
 from tfaae.config import Config, Section
@@ -263,6 +276,36 @@ def bound(model: Any, data: Data, folder: Path) -> dict[str, float]:
     return {"importance_bound_5000": float(np.mean(found))} | evaluate.evaluate(model, data)
 
 
+def latent(model: Any, data: Data, folder: Path) -> dict[str, float]:
+    """What the codes of an adversarial latent autoencoder know of labels, and how its images look to a classifier.
+
+    Codes are those of the encoder as it was trained, running averages left out, as the authors' table has it.
+    """
+    found = {
+        f"{length}_{name}": value
+        for length, seen in {"short": model.encoder, "long": model.encoder.features}.items()
+        for name, value in codes.accuracies(seen, *data.train, *data.test).items()
+    }
+    network = features.get("classifier", images=data.train, folder=train.Run(folder).networks)
+    return found | quality.measure(model, data, ["fid"], network) | evaluate.evaluate(model, data)
+
+
+def grown(model: Any, data: Data, folder: Path) -> dict[str, float]:
+    """Distances of samples at the end of each resolution, by the history, and of what came out at last."""
+    files, config, _ = train.load(folder)
+    told = config.train.growing
+    assert told is not None
+    with files.history.open(encoding="utf-8") as rows:
+        distances = [float(row["fid_generation_classifier"]) for row in csv.DictReader(rows)]
+    levels = model.growth.levels
+    plan = growing.stages(levels, config.train.epochs, told.epochs_per_lod, told.batches, told.learning_rates)
+    found = {f"fid_generation_classifier_lod_{stage.lod}": distances[stage.end - 1] for stage in plan}
+    last = distances[plan[-1].first :]
+    found["rises_in_last_stage"] = float(sum(later > earlier for earlier, later in pairwise(last)))
+    network = features.get("classifier", images=data.train, folder=files.networks)
+    return found | quality.measure(model, data, ["fid", "ppl"], network) | evaluate.evaluate(model, data)
+
+
 def _dense(model: Any) -> bool:
     return model.arch == "mlp"  # XLA's convolutions are slow on a CPU
 
@@ -274,4 +317,6 @@ MEASURES: dict[str, Callable[[Any, Data, Path], dict[str, float]]] = {
     "grid": by_grid,
     "bound": bound,
     "annealed": annealed,
+    "latent": latent,
+    "grown": grown,
 }

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import growing, metrics, naming, optimizers
+from tfaae import features, frechet, growing, metrics, naming, optimizers
 from tfaae.config import Config
 from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
@@ -35,6 +35,7 @@ class Run:
         self.history = self.folder / "history.csv"
         self.metrics = self.folder / "metrics.json"
         self.quality = self.folder / "quality.json"
+        self.networks = self.folder.absolute().parent / "networks"  # feature networks, of all runs beside this one
 
     def check_free(self) -> None:
         """Raises an InputError where the folder already holds something."""
@@ -258,12 +259,17 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
     }
     of_images = issubclass(final_models()[str(config.model["name"])], LatentModel)
     pictures = board.Pictures(*data.test, data.classes, **kept) if of_images else board.Marginals(**kept)
-    known = [board.Divergence()] if config.model.get("target") == "eight_schools" else []
+    measured: list[keras.callbacks.Callback] = []
+    if config.model.get("target") == "eight_schools":
+        measured.append(board.Divergence())
+    if config.train.fid:
+        network = features.get("classifier", images=data.train, folder=files.networks)
+        measured.append(board.SampleDistance(data.train.take(slice(frechet.ENOUGH)).images, network))
     return [
         board.StopOnNonFinite(),
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
         board.LearningRates(),
-        *known,
+        *measured,
         # before the checkpoint: lines that are ahead of it are cut when a run resumes, missing ones would stay missing
         keras.callbacks.CSVLogger(str(files.history), append=files.history.is_file()),
         checkpoint,
