@@ -332,10 +332,10 @@ def test_graph_and_xla_are_one_algorithm(monkeypatch):
         monkeypatch.setattr(model, "draw", lambda count: tf.reshape(tf.linspace(-1.0, 1.0, 8 * 4), [8, 4]))
         monkeypatch.setattr(model, "noise", lambda count: [tf.fill([1, 1, 1, 1], 0.5)] * 4)
         monkeypatch.setattr(model, "crossover", lambda: tf.constant(2))
-        model.compile({name: EqualisedAdam() for name in ("discriminator", "generator")}, jit_compile=compiled)
+        model.compile(dict.fromkeys(("discriminator", "generator"), "sgd"), jit_compile=compiled)  # Adam blows up zeros
         history = model.fit(images, batch_size=8, epochs=1, shuffle=False, verbose=0).history
         results.append((history, model.get_weights()))
     for term, values in results[0][0].items():
         np.testing.assert_allclose(results[1][0][term], values, rtol=1e-3, err_msg=term)
     for one, other in zip(results[0][1], results[1][1], strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-2, atol=2e-3)
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-4)
