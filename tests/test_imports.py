@@ -39,6 +39,8 @@ LEVELS = [
     {"export", "client"},
     {"request_files"},
     {"train", "evaluate", "records", "quality", "import_alae"},
+    {"experiments.parts"},
+    {"experiments.aae", "experiments.alae", "experiments.variational"},
     {"experiments"},
     {"reproduce", "results"},
     {"paper_figures"},
