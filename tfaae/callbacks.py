@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins import projector
 
-from tfaae import figures, frechet, metrics, reference
+from tfaae import figures, frechet, metrics, moves, reference
 from tfaae.errors import InputError
 
 PROJECTED = 2500  # points: a sheet of 50 x 50 thumbnails
@@ -205,7 +205,9 @@ class Pictures(Drawing):
     def draw(self, epoch):
         with self.model.seeds.kept():
             codes = metrics.batched(self.model.encode_sample, self.images)
-        self.write(epoch, figures.of_model(self.model, self.images, self.labels, self.classes, codes=codes), codes)
+            drawn = figures.of_model(self.model, self.images, self.labels, self.classes, codes=codes)
+            drawn |= moves.of_model(self.model, self.images, self.labels)
+        self.write(epoch, drawn, codes)
         names = [figures.class_name(label, self.classes) for label in self.labels]
         write_projector(self.logs, codes, self.images, names)
 

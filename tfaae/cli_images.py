@@ -84,16 +84,10 @@ def interpolate(run: Path, steps: int, count: int, seed: int, out: Path | None, 
     Example: tfaae interpolate runs/digits --steps 11
     """
     model, data = _model_and_data(run, overrides, out)
-    import numpy as np
-
-    from tfaae import editing, figures
+    from tfaae import moves
 
     images, labels = _some(data.test, 2 * count, seed)
-    first, second = images[::2], images[1::2]
-    between = editing.interpolate(model, first, second, steps, labels[::2])
-    rows = np.concatenate([first[:, None], between, second[:, None]], axis=1)
-    names = ["image", *(f"{t:.2f}" for t in np.linspace(0, 1, steps)), "image"]
-    _draw(figures.named_columns(rows, names, "straight lines between codes, decoded"), out, run, "interpolations")
+    _draw(moves.interpolations(model, images, labels, steps), out, run, "interpolations")
 
 
 @command
@@ -113,16 +107,10 @@ def mix(run: Path, first: int, end: int, count: int, seed: int, out: Path | None
     Example: tfaae mix runs/faces --first 4 --end 8
     """
     model, data = _model_and_data(run, overrides, out)
-    import numpy as np
+    from tfaae import moves
 
-    from tfaae import editing, figures, verbs
-
-    codes = np.asarray(model.encode(_some(data.test, 2 * count, seed).images))
-    kept, sources = codes[::2], codes[1::2]
-    mixed = editing.mix_styles(model, kept, sources, first=first, end=end)
-    title = f"images of the first column with styles {first} to {end - 1} of the first row"
-    figure = figures.style_mixing(verbs.decode(model, kept), verbs.decode(model, sources), mixed, title)
-    _draw(figure, out, run, "mixed")
+    images = _some(data.test, 2 * count, seed).images
+    _draw(moves.mixing(model, images, first=first, end=end), out, run, "mixed")
 
 
 @command
@@ -139,15 +127,9 @@ def truncate(run: Path, steps: int, count: int, seed: int, out: Path | None) -> 
     """
     _check(out)
     start()
-    import numpy as np
+    from tfaae import moves, train
 
-    from tfaae import editing, figures, train, verbs
-
-    model = _with_images(train.load(run)[2])
-    amounts, draws = np.linspace(-1, 1, steps), verbs.sample_codes(model, count, (seed, 0))
-    images = editing.truncate(model, draws, amounts, verbs.any_labels(model, count))
-    names = [f"{amount:.2f}" for amount in amounts]
-    _draw(figures.named_columns(images, names, "draws, truncated by psi"), out, run, "truncated")
+    _draw(moves.truncations(_with_images(train.load(run)[2]), count, steps, seed), out, run, "truncated")
 
 
 @command
