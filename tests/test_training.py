@@ -34,6 +34,7 @@ def test_a_run_leaves_its_files(tiny_run):
         "samples.png",
         "codes.png",
         "manifold_percentiles.png",
+        "interpolations.png",
     }
 
 
