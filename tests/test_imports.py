@@ -42,7 +42,7 @@ LEVELS = [
     {"train", "evaluate", "records", "quality", "import_alae"},
     {"experiments.parts"},
     {"experiments.aae", "experiments.alae", "experiments.variational"},
-    {"experiments"},
+    {"experiments", "explorer"},
     {"reproduce", "results"},
     {"paper_figures"},
     {"cli_group"},

@@ -62,11 +62,16 @@ def load_run(run: Path, overrides: tuple[str, ...]) -> tuple:
     from tfaae import config as configs
     from tfaae import train
 
+    check_data_alone(overrides)
+    files, trained, model = train.load(run)
+    return files, trained, configs.load(files.config, overrides), model
+
+
+def check_data_alone(overrides: tuple[str, ...]) -> None:
+    """Raises an InputError unless every override is of `data`."""
     for override in overrides:
         if not override.startswith("data."):
             raise InputError(f"--set {override}: a trained run takes other keys of `data` alone, data.batch=10 say")
-    files, trained, model = train.load(run)
-    return files, trained, configs.load(files.config, overrides), model
 
 
 def progress(line: str) -> None:

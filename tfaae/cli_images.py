@@ -1,11 +1,13 @@
 """Commands that draw what is in the code space of a run."""
 
+import tempfile
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tfaae.cli_group import RUN, SET_DATA, command, load_run, start
+from tfaae.cli_group import RUN, SET_DATA, check_data_alone, command, load_run, progress, start
 from tfaae.errors import InputError, choose
 
 SEED = click.option(
@@ -152,6 +154,39 @@ def reconstruct(run: Path, levels: int, seed: int, out: Path | None, overrides: 
     images, labels = _some(data.test, 2**levels - 1, seed)
     outputs = np.asarray(model.reconstruct(images, labels))
     _draw(figures.multi_resolution(images, outputs, levels), out, run, "reconstructions")
+
+
+@command
+@click.argument("model", metavar="RUN|EXPORT", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Keep the page in this folder; must be new or empty.")
+@click.option("--no-open", is_flag=True, help="Only print the address.")
+@SET_DATA
+def explore(model: Path, out: Path | None, no_open: bool, overrides: tuple[str, ...]) -> None:
+    """Look around in the code space of RUN, or of an EXPORT: a page that decodes where the pointer is.
+
+    It is served on this machine alone until Ctrl-C.
+
+    \b
+    Example: tfaae explore runs/digits
+    """
+    check_data_alone(overrides)
+    with tempfile.TemporaryDirectory(prefix="tfaae-explore-") as work:
+        folder = out or Path(work)
+        start()
+        from tfaae import explorer
+
+        explorer.check_free(folder)
+        progress("encoding test images, converting the decoder ...")
+        explorer.write(explorer.find(model, overrides), folder)
+        with explorer.server(folder) as server:
+            address = f"http://127.0.0.1:{server.server_port}/"
+            click.echo(f"written to {out}; served at {address} until Ctrl-C" if out else f"{address} until Ctrl-C")
+            if not no_open:
+                webbrowser.open(address)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                click.echo("\nstopped", err=True)
 
 
 def _check(out: Path | None) -> None:

@@ -98,14 +98,20 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     if not path.is_file():
         raise InputError(f"no config file {path}; `tfaae configs` lists the ones that come with the package")
     try:
-        raw = _yaml(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a YAML file: it holds no UTF-8 text") from None
+    return read(text, str(path), overrides)
+
+
+def read(text: str, source: str, overrides: Iterable[str] = ()) -> Config:
+    """As `load`, from YAML text. `source` names it in errors."""
+    raw = _yaml(text, source)
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected a mapping with the keys {', '.join(Config.model_fields)}")
+        raise InputError(f"{source}: expected a mapping with the keys {', '.join(Config.model_fields)}")
     for override in overrides:
         _override(raw, override)
-    return parse(raw, str(path))
+    return parse(raw, source)
 
 
 def parse(raw: dict[str, Any], source: str = "config") -> Config:
