@@ -241,7 +241,9 @@ def test_a_folder_that_is_taken_is_refused_before_data_are_read(holds, config, t
     assert_refused(tfaae("train", config, "--out", out), f"{out} {told}; choose another --out")
 
 
-@pytest.mark.parametrize("command", [["evaluate"], ["sample"], ["export", "--to", "exported"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command", [["evaluate"], ["sample"], ["export", "--to", "exported"], ["explore", "--no-open"]], ids=lambda c: c[0]
+)
 def test_commands_that_need_a_run(command, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name, *rest = command

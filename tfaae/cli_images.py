@@ -176,8 +176,10 @@ def explore(model: Path, out: Path | None, no_open: bool, overrides: tuple[str, 
         from tfaae import explorer
 
         explorer.check_free(folder)
-        progress("encoding test images, converting the decoder ...")
-        explorer.write(explorer.find(model, overrides), folder)
+        subject = explorer.find(model, overrides)
+        data = explorer.load_data(subject)
+        progress(f"encoding test images of {subject.config.data.name} ...")
+        explorer.write(subject, data, folder)
         with explorer.server(folder) as server:
             address = f"http://127.0.0.1:{server.server_port}/"
             click.echo(f"written to {out}; served at {address} until Ctrl-C" if out else f"{address} until Ctrl-C")

@@ -27,7 +27,7 @@ from tfaae import config as configs
 from tfaae import data as sources
 from tfaae import export, figures, metrics, signatures, tflite, train
 from tfaae.config import Config
-from tfaae.data import Split
+from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
 from tfaae.models import LatentModel, final_models
 
@@ -136,20 +136,25 @@ def check_free(folder: Path) -> None:
         raise InputError(f"{folder} is not an empty folder; choose another --out, or remove it")
 
 
-def write(subject: Subject, folder: str | Path) -> None:
-    """Writes page, decoder, and the codes, labels and thumbnails of up to 2,500 test images; any web server will do.
-
-    Raises:
-        InputError: the folder is in use, images do not fit the model, or codes are no plane or not finite.
-    """
-    folder = Path(folder)
-    check_free(folder)
+def load_data(subject: Subject) -> Data:
+    """The data of a subject's config, if its images fit the model."""
     data = sources.load(subject.config.data, subject.config.seed)
     if data.image_shape != subject.image_shape:
         raise InputError(
             f"the model takes images {list(subject.image_shape)}, {subject.config.data.name} has "
             f"{list(data.image_shape)}; set data.size and data.channels"
         )
+    return data
+
+
+def write(subject: Subject, data: Data, folder: str | Path) -> None:
+    """Writes page, decoder, and the codes, labels and thumbnails of up to 2,500 test images; any web server will do.
+
+    Raises:
+        InputError: the folder is in use, or codes are no plane or not finite.
+    """
+    folder = Path(folder)
+    check_free(folder)
     test = data.test.take(slice(SHOWN))
     codes = np.asarray(metrics.batched(subject.encode, test.images), np.float32)
     described = describe(subject, test, codes, data.classes)
@@ -177,7 +182,7 @@ def describe(subject: Subject, test: Split, codes: np.ndarray, classes: tuple[st
         raise InputError("the explorer moves in a plane: expected codes of length 2 or more, got length 1")
     names = [str(name) for name in range(categories)] if "clusters" in model else list(classes)
     kind = "label" if final_models()[choose("model", str(model["name"]), final_models())].conditional else "category"
-    origin, directions = span(style)
+    origin, directions, share = span(style)
     return {
         "name": subject.name,
         "model": model["name"],
@@ -188,19 +193,24 @@ def describe(subject: Subject, test: Split, codes: np.ndarray, classes: tuple[st
         "classes": list(classes),
         "content": {"kind": kind, "size": categories, "names": names} if categories or kind == "label" else None,
         "origin": origin.tolist(),
-        "directions": [{"name": name, "vector": vector.tolist()} for name, vector in directions.items()],
+        "directions": [
+            {"name": f"axis {at + 1}", "vector": vector.tolist(), "share": float(share[at])}
+            for at, vector in enumerate(directions)
+        ],
     }
 
 
-def span(style: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Where the map's planes cross, and {name: direction}: a plane's own axes, or the principal axes of `[n, d]`."""
+def span(style: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where planes cross `[d]`, directions `[k, d]`, and the share of the variance of `[n, d]` styles along each `[k]`.
+
+    A plane keeps its own axes; of more dimensions, the principal axes of the styles.
+    """
     dim = style.shape[1]
-    if dim == 2:
-        return np.zeros(2), {f"z{axis + 1}": np.eye(2)[axis] for axis in range(2)}
-    mean = style.mean(axis=0)
-    _, spread, axes = np.linalg.svd(style - mean, full_matrices=False)
-    share = 100 * spread**2 / max(np.sum(spread**2), np.finfo(np.float32).tiny)
-    return mean, {f"principal axis {at + 1} ({share[at]:.0f} %)": axes[at] for at in range(min(len(axes), DIRECTIONS))}
+    origin = np.zeros(dim) if dim == 2 else style.mean(axis=0)
+    axes = np.eye(dim) if dim == 2 else np.linalg.svd(style - origin, full_matrices=False)[2]
+    spread = ((style - style.mean(axis=0)) @ axes.T).var(axis=0)
+    share = spread / max(spread.sum(), np.finfo(np.float32).tiny)
+    return origin, axes[:DIRECTIONS], share[:DIRECTIONS]
 
 
 # === The server ===

@@ -20,14 +20,6 @@ export class CodeSpace {
     return this.numbers.slice(point * this.size, (point + 1) * this.size);
   }
 
-  /** The code in the middle: the style's origin, the first category. */
-  middle() {
-    const code = new Float32Array(this.size);
-    code.set(this.origin, this.contentSize);
-    if (this.contentSize) code[0] = 1;
-    return code;
-  }
-
   /** How far a code lies from the origin along a direction. */
   along(code, direction) {
     return this.directions[direction].reduce(

@@ -7,6 +7,8 @@ const RUNTIME = "litert/wasm/litert_wasm_compat_internal.js";
 
 /** A function of a code (Float32Array) and, where the decoder reads one, a label, to pixels in [0, 1] (Float32Array). */
 export async function loadDecoder() {
+  // the runtime reports everything as an error
+  window.Module = { printErr: (line) => console[/^(INFO|WARNING):/.test(line) ? "debug" : "error"](line) };
   await loadLiteRt(RUNTIME);
   const model = await loadAndCompile(await fetchBytes("generator.tflite"), { accelerator: "wasm" });
 

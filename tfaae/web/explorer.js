@@ -20,14 +20,14 @@ class Explorer {
 
   // === State: where one is, and what the address keeps of it ===
 
-  /** The state that a page begins with: in the middle, A and B two images of different labels. */
+  /** The state that a page begins with: at the first test image, A and B two images of different labels. */
   start() {
     const { labels } = this.model;
     const other = labels.findIndex((label) => label !== labels[0]);
     return {
-      across: 0, up: 1, x: 0, y: 0,
-      point: null, // the chosen test image, or null; what the plane does not say comes from its code
-      content: this.model.content ? 0 : null, // a label or category; null: what the code itself says
+      across: 0, up: 1, x: null, y: null, // null: where the chosen image lies
+      point: 0, // the chosen test image: what the plane does not say of a code is as in its own
+      content: null, // a label or category; null: the image's own
       a: 0, b: other < 0 ? labels.length - 1 : other,
       t: null, // how far from A to B, or null: at x, y
     };
@@ -46,9 +46,10 @@ class Explorer {
       if (key in highest && !(Number.isInteger(value) && value >= 0 && value <= highest[key])) continue;
       state[key] = key === "t" ? Math.min(Math.max(value, 0), 1) : value;
     }
-    if (state.point !== null && this.space.contentSize && !location.hash.includes("content=")) state.content = null;
     if (state.across === state.up) [state.across, state.up] = [0, 1];
     this.state = state;
+    const { x, y } = this.place(state.t === null ? this.space.code(state.point) : this.code);
+    Object.assign(state, { x: state.x ?? x, y: state.y ?? y, content: state.content ?? this.labelOf(state.point) });
   }
 
   /** Changes the state, draws it, and writes it to the address once things are at rest. */
@@ -70,8 +71,7 @@ class Explorer {
     const { point, content, a, b, t } = this.state;
     const { space } = this;
     if (t !== null) return lerp(space.code(a), space.code(b), t);
-    const from = point === null ? space.middle() : space.code(point);
-    const code = space.moved(from, this.state, this.state);
+    const code = space.moved(space.code(point), this.state, this.state);
     return space.contentSize && content !== null ? space.withContent(code, content) : code;
   }
 
@@ -80,6 +80,7 @@ class Explorer {
     return this.model.content?.kind === "label" ? this.state.content : null;
   }
 
+  /** The label with which a test image is decoded, or null. */
   labelOf(point) {
     return this.model.content?.kind === "label" ? Math.max(this.model.labels[point], 0) : null;
   }
@@ -92,25 +93,19 @@ class Explorer {
 
   moveTo(place) {
     const { state, space } = this;
-    const kept = space.contentSize ? { content: space.content(this.code) } : {}; // of the code that is left behind
-    this.change({ ...place, ...(state.t === null ? {} : { t: null, point: null, ...kept }) });
+    const kept = state.t !== null && space.contentSize ? { content: space.content(this.code) } : {};
+    this.change({ ...place, ...kept, t: null });
   }
 
   choose(point) {
-    const content = this.model.content?.kind === "label" ? this.labelOf(point) : null;
-    this.change({ point, content, t: null, ...this.place(this.space.code(point)) });
+    this.change({ point, content: this.labelOf(point), t: null, ...this.place(this.space.code(point)) });
   }
 
   /** Along the line from A to B; the map's place follows. */
   between(t) {
-    const { a, b } = this.state;
+    const { a, b, content } = this.state;
     const code = lerp(this.space.code(a), this.space.code(b), t);
-    this.change({ t, ...this.place(code), ...(this.space.contentSize ? { content: null } : {}) });
-  }
-
-  setEnd(end) {
-    const { point, x, y } = this.state;
-    this.change({ [end]: point ?? nearest(this.places, { x, y }).point, t: null });
+    this.change({ t, ...this.place(code), content: this.space.contentSize ? null : content });
   }
 
   /** Other directions: the map is another one, and the code stays. */
@@ -168,15 +163,14 @@ class Explorer {
     const at = (index) => ({ x: this.places[2 * index], y: this.places[2 * index + 1] });
     this.map.mark({
       here: this.state,
-      chosen: point === null ? null : at(point),
+      chosen: at(point),
       line: t === null ? null : [at(a), at(b)],
     });
   }
 
   async drawPoint() {
     const { point } = this.state;
-    for (const figure of document.querySelectorAll(".of-point")) figure.classList.toggle("empty", point === null);
-    if (point === null || point === this.shownPoint) return;
+    if (point === this.shownPoint) return;
     this.shownPoint = point;
     this.thumbnail(element("image"), point);
     const pixels = await this.decode(this.space.code(point), this.labelOf(point));
@@ -206,7 +200,7 @@ class Explorer {
 
   /** In words, for those who look and those who listen. */
   tell(code) {
-    const { x, y, across, up, a, b, t, content, point } = this.state;
+    const { x, y, across, up, a, b, t, content } = this.state;
     const names = this.model.directions.map(({ name }) => name);
     const near = nearest(this.places, { x, y });
     const told = t === null ? "" : `${Math.round(100 * t)} % of the way from A (${a}) to B (${b}); `;
@@ -220,8 +214,6 @@ class Explorer {
     for (const end of ["a", "b"]) {
       const index = this.state[end];
       element(`set-${end}`).querySelector("b").textContent = `${end.toUpperCase()}: image ${index}${this.named(index)}`;
-      element(`set-${end}`).querySelector("small").textContent =
-        `take the ${point === null ? "nearest" : "chosen"} one`;
     }
     const sorted = [...this.times.slice(-100)].sort((first, second) => first - second);
     element("speed").textContent = `Decoded in this browser by LiteRT, `
@@ -259,7 +251,9 @@ class Explorer {
     marker.addEventListener("keydown", (event) => this.press(event));
 
     element("t").addEventListener("input", (event) => this.between(Number(event.target.value)));
-    for (const end of ["a", "b"]) element(`set-${end}`).addEventListener("click", () => this.setEnd(end));
+    for (const end of ["a", "b"]) {
+      element(`set-${end}`).addEventListener("click", () => this.change({ [end]: this.state.point, t: null }));
+    }
     for (const axis of ["across", "up"]) {
       element(axis).addEventListener("change", (event) => this.turnAxis(axis, Number(event.target.value)));
     }
@@ -279,8 +273,7 @@ class Explorer {
     } else if (event.key === "Enter") {
       this.choose(nearest(this.places, { x, y }).point);
     } else if (event.key === "Home") {
-      const { content } = this.start();
-      this.change({ ...this.map.centre, point: null, t: null, content: this.state.content ?? content });
+      this.choose(this.state.point);
     } else {
       return;
     }
@@ -309,7 +302,8 @@ class Explorer {
     }
     element("axes").hidden = model.directions.length <= 2;
     for (const axis of ["across", "up"]) {
-      model.directions.forEach(({ name }, at) => element(axis).append(new Option(name, at)));
+      model.directions.forEach(({ name, share }, at) => element(axis).append(
+        new Option(`${name} (${Math.round(100 * share)} % of variance)`, at)));
     }
     for (let at = 0; at < STRIP; at++) element("strip").append(document.createElement("canvas"));
     this.fillLabels();
@@ -383,6 +377,7 @@ async function begin() {
   const explorer = new Explorer(model, new CodeSpace(model, new Float32Array(numbers.buffer)), sprite, decode);
   element("problem").hidden = true;
   document.querySelector("main").hidden = false;
+  await decode(explorer.space.code(0), explorer.labelOf(0)); // the first takes far longer
   explorer.fill();
   explorer.listen();
   explorer.arrive();
