@@ -12,7 +12,7 @@ test: .venv/ready check  ## format, lint, types, and every test not marked slow 
 test-all: .venv/ready check  ## the slow tests too
 	$(BIN)/python -m pytest -n 2 -m 'not browser'
 
-test-browser: .venv/ready  ## TensorBoard in headless Chromium (Debian's package `chromium`)
+test-browser: .venv/ready  ## TensorBoard and the explorer in headless Chromium (Debian's package `chromium`)
 	command -v chromium >/dev/null && command -v chromedriver >/dev/null \
 	  || { apt-get update && apt-get install -y --no-install-recommends chromium chromium-driver; }
 	$(BIN)/python -m pytest -m browser

@@ -131,18 +131,27 @@ def tensorboard(tiny_run, tmp_path_factory) -> Iterator[str]:
             process.terminate()
 
 
-@pytest.fixture
-def board(tensorboard, tmp_path) -> Iterator[Board]:
-    """A new browser. Screenshots go to the test's folder and to the one that TFAAE_SCREENSHOTS names."""
+def chromium(profile: Path) -> webdriver.Chrome:
+    """A new headless browser that keeps what its pages log and request."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+    for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+def screenshot_folders(tmp_path: Path) -> list[Path]:
+    """The test's folder, and the one that TFAAE_SCREENSHOTS names."""
     named = os.environ.get("TFAAE_SCREENSHOTS")
-    with webdriver.Chrome(options, service) as driver:
-        yield Board(driver, tensorboard, [tmp_path, *([Path(named)] if named else [])])
+    return [tmp_path, *([Path(named)] if named else [])]
+
+
+@pytest.fixture
+def board(tensorboard, tmp_path) -> Iterator[Board]:
+    """A new browser."""
+    with chromium(tmp_path / "profile") as driver:
+        yield Board(driver, tensorboard, screenshot_folders(tmp_path))
 
 
 def pixels(element: WebElement) -> np.ndarray:

@@ -119,7 +119,7 @@ def test_a_label_is_decoded_beside_the_code(tmp_path):
     save(model, tmp_path / "1")
     decode = decoder(explorer.one_by_one(tmp_path / "1"))
     for label in range(4):
-        got = decode(codes=CODES[:1, :3], labels=np.int32([label]))["images"]
+        got = decode(codes=CODES[:1, :3], labels=np.array([label], np.int32))["images"]
         np.testing.assert_allclose(got, model.decode(CODES[:1, :3], [label]), atol=1e-5)
 
 
@@ -233,7 +233,7 @@ def test_files_have_the_types_that_browsers_insist_on(page):
 
 def test_the_policy_of_the_page_lets_its_own_files_in_alone():
     html = (explorer.WEB / "index.html").read_text()
-    policy = re.search(r'http-equiv="Content-Security-Policy" content="(.*?)"', html)[1]
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', html)
     (import_map,) = re.findall(r'<script type="importmap">(.*?)</script>', html)
     digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in policy
@@ -245,7 +245,8 @@ def test_the_policy_of_the_page_lets_its_own_files_in_alone():
 
 def test_the_runtime_is_the_one_that_was_pinned():
     folder = explorer.WEB / "litert"
-    pinned = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    pinned = {name: digest for digest, name in (line.split() for line in lines)}
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix in (".js", ".wasm")}
     assert files == set(pinned)
     for name, digest in pinned.items():
