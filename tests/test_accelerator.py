@@ -41,7 +41,9 @@ def member(spec: dict, seed: int = 0) -> save.Member:
     return save.Member(f"test/only-{seed}", config)
 
 
-@pytest.mark.parametrize("spec", [SEMI, CLUSTERS], ids=["semi-supervised", "clustering"])
+@pytest.mark.parametrize(
+    "spec", [SEMI, pytest.param(CLUSTERS, marks=pytest.mark.slow)], ids=["semi-supervised", "clustering"]
+)
 def test_one_run_moves_as_its_own_train_step(spec):
     alone = member(spec)
     ensemble = save.Ensemble([alone])
@@ -62,6 +64,7 @@ def test_one_run_moves_as_its_own_train_step(spec):
         np.testing.assert_allclose(value[0], variable, rtol=1e-4, atol=1e-6, err_msg=variable.path)
 
 
+@pytest.mark.slow
 def test_runs_draw_and_learn_apart():
     ensemble = save.Ensemble([member(SEMI, seed) for seed in range(3)])
     epoch = tf.function(ensemble.epoch, jit_compile=True)

@@ -199,7 +199,7 @@ def settle(posterior: posteriors.Basis) -> None:
     posterior.variance_v.assign(variance)
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.5])
+@pytest.mark.parametrize("ema", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_a_settled_models_proposal_has_the_moments_of_its_codes(ema):
     """Of the averaged encoder, where there is one."""
     case = CASES["avb-adaptive"]

@@ -11,8 +11,12 @@ CONFIGS = sorted(config.folder().glob("*.yaml"))
 STEPPED = [path for path in CONFIGS if not path.stem.startswith("style_alae")]  # those: test_alae.py, at reduced width
 LARGE = {
     "avb_mnist_dcgan",
+    "avb_mnist_dense",
+    "avb_mnist_small",
     "aae_mnist_clustering_16",
+    "aae_mnist_clustering_30",
     "alae_mnist",
+    "alae_mnist_short",
 }  # 20 seconds each; smaller configs of their kinds are quick
 
 

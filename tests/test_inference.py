@@ -43,7 +43,7 @@ def exact_target() -> tfd.Distribution:
 @pytest.mark.parametrize(
     ("rank", "covariance", "optimum"),
     [
-        ("full", COVARIANCE, 0.0),
+        pytest.param("full", COVARIANCE, 0.0, marks=pytest.mark.slow),
         # 1 / diagonal of the precision; the divergence that is left is -1/2 log(1 - 0.8^2)
         ("diagonal", np.diag([0.36, 0.09]), 0.5 * np.log(0.36)),
     ],
@@ -151,7 +151,7 @@ def tiny(kind: str):
     return model
 
 
-KINDS = pytest.mark.parametrize("kind", ["gaussian", "adaptive"])
+KINDS = pytest.mark.parametrize("kind", ["gaussian", pytest.param("adaptive", marks=pytest.mark.slow)])
 
 
 @KINDS

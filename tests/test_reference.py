@@ -106,6 +106,7 @@ def test_marginal_kl_of_a_gaussian(draws):
     assert reference.marginal_kl(q) == pytest.approx(exact, abs=0.03)
 
 
+@pytest.mark.slow
 def test_nuts_has_the_moments_of_a_gaussian():
     run = reference.nuts(targets.gaussian(), count=1000, seed=1, chains=4, warm_up=300)
     flat = run.samples.reshape(-1, 2)

@@ -147,6 +147,7 @@ def test_an_interrupted_experiment_goes_on(tiny, trained_once, monkeypatch):
     assert finished == [1]
 
 
+@pytest.mark.slow
 def test_a_changed_experiment_is_no_record(tiny):
     record, path = reproduce.reproduce("tiny", runs=tiny / "runs", seeds=[3], overrides=["train.epochs=1"])
     assert path == tiny / "runs" / "tiny" / "record.json"
@@ -204,6 +205,7 @@ def test_a_part_that_cannot_run_is_told_before_any_is_trained(tiny, monkeypatch)
     assert not (tiny / "runs").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_within_an_epoch_can_be_resumed(tiny, monkeypatch):
     class Stops(callbacks.TimeLeft):
         def on_train_batch_end(self, batch, logs=None):

@@ -22,6 +22,7 @@ def svhn(prepare) -> str:
     return prepare("svhn_cropped", train=list(rows(200)), test=list(rows(60)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "overrides", "measured"),
     [

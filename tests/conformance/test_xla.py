@@ -55,6 +55,7 @@ def test_modes_agree(name, constant_draws):
 
 
 @few_by_default
+@pytest.mark.slow  # `test_modes_agree` compiles some by default
 def test_every_model_trains_under_xla(case):
     model = case.compiled(jit_compile=True)
     history = fit(model, case, 16).history
