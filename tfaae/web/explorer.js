@@ -14,6 +14,7 @@ class Explorer {
   constructor(model, space, sprite, decode) {
     Object.assign(this, { model, space, sprite, decode });
     this.map = new CodeMap(element("points"), element("marker"));
+    this.known = [...new Set(model.labels)].sort((first, second) => first - second); // labels that there are
     this.alone = null; // the one label that is coloured, or null
     this.times = [];
   }
@@ -120,9 +121,8 @@ class Explorer {
 
   showMap() {
     this.places = this.space.places(this.state);
-    const { labels, classes } = this.model;
-    const count = Math.max(classes.length, ...labels.map((label) => label + 1));
-    const palette = new Map([...new Set(labels)].map((label) => [label, colourOf(label, count)]));
+    const { labels } = this.model;
+    const palette = new Map(this.known.map((label) => [label, colourOf(label, this.known.length)]));
     const colours = labels.map((label) => (this.alone === null || label === this.alone ? palette.get(label) : null));
     this.map.show(this.places, colours);
   }
@@ -310,13 +310,11 @@ class Explorer {
   }
 
   fillLabels() {
-    const { labels, classes } = this.model;
-    const known = [...new Set(labels)].sort((first, second) => first - second);
-    element("colours").hidden = known.length < 2;
-    element("labels").replaceChildren(...known.map((label) => {
-      const button = chip(label < 0 ? "unknown" : classes[label] ?? label, label, () => this.see(label));
+    element("colours").hidden = this.known.length < 2;
+    element("labels").replaceChildren(...this.known.map((label) => {
+      const button = chip(label < 0 ? "unknown" : this.model.classes[label] ?? label, label, () => this.see(label));
       const swatch = document.createElement("i");
-      swatch.style.background = colourOf(label, classes.length);
+      swatch.style.background = colourOf(label, this.known.length);
       button.prepend(swatch);
       button.setAttribute("aria-pressed", String(label === this.alone));
       return button;
