@@ -1,6 +1,7 @@
 """The explorer in headless Chromium: it decodes what Python decodes, and answers pointer, keys, phones and reloads."""
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +27,14 @@ TWO_CODES = {  # a category and a style of three numbers, from convolutions
         "arch": "conv",
         "units": [8, 8],
         "discriminator_units": [8],
+        "initial_std": 0.5,  # hardly trained, codes still make a difference
     },
     "optim": dict.fromkeys(["reconstruction", "discriminator", "generator", "classification"], RATE),
     "train": {"epochs": 1, "xla": False},
 }
 SUPERVISED = {  # a label beside the code
     "data": {"name": "digits", "batch": 100, "validation": 98},
-    "model": {"name": "SupervisedAAE", "latent_dim": 2, "units": [16], "discriminator_units": [8]},
+    "model": {"name": "SupervisedAAE", "latent_dim": 2, "units": [16], "discriminator_units": [8], "initial_std": 0.5},
     "optim": dict.fromkeys(["reconstruction", "discriminator", "generator"], RATE),
     "train": {"epochs": 1, "xla": False},
 }
@@ -45,10 +47,10 @@ READ_CANVAS = """
 class Page:
     """A browser that looks at an explorer, and what the explorer is to show."""
 
-    def __init__(self, driver: webdriver.Chrome, url: str, folder: Path, run: Path, screenshots: list[Path]):
-        self.driver, self.url, self.screenshots = driver, url, screenshots
-        _, self.config, self.model = train.load(run)
-        self.data: Data = explorer.load_data(explorer.find(run))
+    def __init__(self, driver: webdriver.Chrome, url: str, folder: Path, run: Path, data: Data):
+        self.driver, self.url, self.data = driver, url, data
+        self.screenshots = screenshot_folders(folder.parent)
+        self.model = train.load(run)[2]
         self.described = json.loads((folder / "model.json").read_text())
         self.codes = np.fromfile(folder / "codes.f32", "<f4").reshape(-1, self.described["code_dim"])
 
@@ -69,6 +71,13 @@ class Page:
         height, width, _ = self.described["image_shape"]
         values = self.driver.execute_script(READ_CANVAS, canvas)
         return np.reshape(values, (height, width, 4))[..., :3] / 255
+
+    def decode(self, codes: np.ndarray, labels: list[int] | None = None) -> np.ndarray:
+        """`[n, h, w, c]` images of the model in Python, no two alike."""
+        images = np.asarray(self.model.decode(np.float32(codes), *([labels] if labels else [])))
+        for at, image in enumerate(images):
+            assert all(np.abs(image - other).max() > 0.05 for other in images[:at])
+        return images
 
     def shows(self, canvas: str, image: np.ndarray) -> bool:
         """Whether a canvas shows an image `[h, w, c]`, to 1e-2."""
@@ -108,22 +117,26 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_run, tmp_path_factory) -> dict[str, Path]:
+def explored(tiny_run, digits, tmp_path_factory) -> dict[str, tuple[Path, Path]]:
+    """{name: (run, the explorer's folder of it)}; all are of the digits."""
     folder = tmp_path_factory.mktemp("explored")
+    runs = {"plane": tiny_run, "two_codes": folder / "two_codes", "supervised": folder / "supervised"}
     for name, content in {"two_codes": TWO_CODES, "supervised": SUPERVISED}.items():
-        train.run(config.parse(content), folder / name)
-    return {"plane": tiny_run, "two_codes": folder / "two_codes", "supervised": folder / "supervised"}
+        train.run(config.parse(content), runs[name])
+    for name, run in runs.items():
+        explorer.write(explorer.find(run), digits, folder / "pages" / name)
+    return {name: (run, folder / "pages" / name) for name, run in runs.items()}
 
 
 @pytest.fixture
-def page(request, runs, tmp_path) -> Iterator[Page]:
-    run = runs[getattr(request, "param", "plane")]
-    subject = explorer.find(run)
-    explorer.write(subject, explorer.load_data(subject), tmp_path / "page")
+def page(request, explored, digits, tmp_path) -> Iterator[Page]:
+    """A new browser at a copy of one of the folders; by default at that of a plane."""
+    run, folder = explored[getattr(request, "param", "plane")]
+    shutil.copytree(folder, tmp_path / "page")
     with explorer.server(tmp_path / "page") as server, chromium(tmp_path / "profile") as driver:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        yield Page(driver, url, tmp_path / "page", run, screenshot_folders(tmp_path))
+        yield Page(driver, url, tmp_path / "page", run, digits)
         server.shutdown()
 
 
@@ -135,9 +148,9 @@ def test_it_loads_without_an_error_or_a_request_elsewhere(page):
 
 
 def test_it_decodes_as_python_does(page):
-    for x, y in ((0, 0), (2.5, -1), (-8, 3)):
+    places = [(0, 0), (2.5, -1), (-8, 3)]
+    for (x, y), image in zip(places, page.decode(places), strict=True):
         page.open(f"x={x}&y={y}")
-        image = page.model.decode(np.float32([[x, y]])).numpy()[0]
         wait_for(f"the image of {x}, {y}", lambda image=image: page.shows("decoded", image))
     page.open("point=7")
     chosen = page.data.test.images[7:8]
@@ -148,29 +161,29 @@ def test_it_decodes_as_python_does(page):
 
 @pytest.mark.parametrize("page", ["two_codes"], indirect=True)
 def test_categories_styles_and_other_directions(page):
-    page.open("point=3")
-    wait_for("an image", lambda: page.shows("decoded", page.model.decode(page.codes[3:4]).numpy()[0]))
-    page.driver.find_elements("css selector", "#contents button")[6].click()
-    code = np.concatenate([np.eye(10, dtype=np.float32)[6], page.codes[3, 10:]])
-    wait_for("another category", lambda: page.shows("decoded", page.model.decode(code[None]).numpy()[0]))
-
+    own, style = page.codes[3], page.codes[3, 10:]
+    other = (int(own[:10].argmax()) + 3) % 10
     axes = np.float32([direction["vector"] for direction in page.described["directions"]])
+    from_origin = style - page.described["origin"]
+    moved = style + (0.5 - from_origin @ axes[2]) * axes[2] + (-0.25 - from_origin @ axes[0]) * axes[0]
+    images = page.decode([own, [*np.eye(10)[other], *style], [*own[:10], *moved]])
+    page.open("point=3")
+    wait_for("the image's own code", lambda: page.shows("decoded", images[0]))
+    page.driver.find_elements("css selector", "#contents button")[other].click()
+    wait_for("another category", lambda: page.shows("decoded", images[1]))
     page.open("point=3&across=2&up=0&x=0.5&y=-0.25")
-    style = page.codes[3, 10:] - page.described["origin"]
-    moved = style + (0.5 - style @ axes[2]) * axes[2] + (-0.25 - style @ axes[0]) * axes[0]
-    code = np.concatenate([page.codes[3, :10], moved + page.described["origin"]]).astype(np.float32)
-    wait_for("a place of the plane", lambda: page.shows("decoded", page.model.decode(code[None]).numpy()[0]))
+    wait_for("a place of another plane", lambda: page.shows("decoded", images[2]))
     page.save_screenshot("explorer_two_codes")
     assert page.console_errors() == []
 
 
 @pytest.mark.parametrize("page", ["supervised"], indirect=True)
 def test_a_label_beside_the_code(page):
+    four, nine = page.decode([[0.5, 1], [0.5, 1]], [4, 9])
     page.open("x=0.5&y=1&content=4")
-    code = np.float32([[0.5, 1]])
-    wait_for("a 4", lambda: page.shows("decoded", page.model.decode(code, [4]).numpy()[0]))
+    wait_for("a 4", lambda: page.shows("decoded", four))
     page.driver.find_elements("css selector", "#contents button")[9].click()
-    wait_for("a 9", lambda: page.shows("decoded", page.model.decode(code, [9]).numpy()[0]))
+    wait_for("a 9", lambda: page.shows("decoded", nine))
     page.save_screenshot("explorer_supervised")
     assert page.console_errors() == []
 
@@ -179,15 +192,16 @@ def test_a_drag_decodes_and_a_click_takes_the_point(page):
     page.open("x=0&y=0")
     marker = page.find("marker")
     places = []
-    for right, down in ((-40, 30), (40, -30)):
+    for right, down in ((-200, 150), (200, -150)):
         before = page.state()
         ActionChains(page.driver).drag_and_drop_by_offset(marker, right, down).perform()
         wait_for("another place", lambda before=before: {**before, **page.state()} != before)
         places.append([page.state()["x"], page.state()["y"]])
         image = page.model.decode(np.float32([places[-1]])).numpy()[0]
         wait_for("its image", lambda image=image: page.shows("decoded", image))
+    page.decode(places)
     right, up = np.subtract(*places[::-1])
-    assert right / up == pytest.approx(80 / 60, rel=0.02)  # one scale
+    assert right / up == pytest.approx(4 / 3, rel=0.02)  # one scale
     assert up > 0
     point = int(np.argmax(page.codes[:, 0]))  # the outermost on the right lies a margin from the edge
     low, high = page.codes.min(axis=0), page.codes.max(axis=0)
@@ -215,18 +229,19 @@ def test_keys_move_the_code_and_take_points(page):
 
 
 def test_it_goes_from_one_image_to_another_and_survives_a_reload(page):
-    page.open("point=5&a=2&b=9&t=0.25")
-    code = 0.75 * page.codes[2:3] + 0.25 * page.codes[9:10]
-    image = page.model.decode(code).numpy()[0]
-    wait_for("an image between", lambda: page.shows("decoded", image))
+    first, second, chosen = (int(point) for point in np.argsort(page.codes[:, 0])[[0, -1, len(page.codes) // 2]])
+    middle = 0.75 * page.codes[first] + 0.25 * page.codes[second]
+    near_chosen = 0.99 * page.codes[chosen] + 0.01 * page.codes[second]
+    images = page.decode([middle, near_chosen])
+    page.open(f"point={chosen}&a={first}&b={second}&t=0.25")
+    wait_for("an image between", lambda: page.shows("decoded", images[0]))
     page.find("set-a").click()
     page.find("t").send_keys(Keys.HOME, Keys.ARROW_RIGHT)
-    page.wait_for_state(point=5, a=5, b=9, t=0.01)
+    page.wait_for_state(point=chosen, a=chosen, b=second, t=0.01)
     before = page.state()
     page.driver.refresh()
     page.wait()
-    code = 0.99 * page.codes[5:6] + 0.01 * page.codes[9:10]
-    wait_for("the same image", lambda: page.shows("decoded", page.model.decode(code).numpy()[0]))
+    wait_for("the same image", lambda: page.shows("decoded", images[1]))
     page.wait_for_state(**before)
     assert page.console_errors() == []
 

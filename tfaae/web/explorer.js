@@ -303,7 +303,7 @@ class Explorer {
     element("axes").hidden = model.directions.length <= 2;
     for (const axis of ["across", "up"]) {
       model.directions.forEach(({ name, share }, at) => element(axis).append(
-        new Option(`${name} (${Math.round(100 * share)} % of variance)`, at)));
+        new Option(`${name} (${Math.round(100 * share)} %)`, at)));
     }
     for (let at = 0; at < STRIP; at++) element("strip").append(document.createElement("canvas"));
     this.fillLabels();
