@@ -182,10 +182,10 @@ def explore(model: Path, out: Path | None, no_open: bool, overrides: tuple[str, 
         explorer.write(subject, data, folder)
         with explorer.server(folder) as server:
             address = f"http://127.0.0.1:{server.server_port}/"
-            click.echo(f"written to {out}; served at {address} until Ctrl-C" if out else f"{address} until Ctrl-C")
-            if not no_open:
-                webbrowser.open(address)
             try:
+                click.echo(f"written to {out}; served at {address} until Ctrl-C" if out else f"{address} until Ctrl-C")
+                if not no_open:
+                    webbrowser.open(address)
                 server.serve_forever()
             except KeyboardInterrupt:
                 click.echo("\nstopped", err=True)
