@@ -200,7 +200,7 @@ def test_a_stream_has_a_static_shape(records):
 
 
 def test_a_folder_is_looked_through_by_its_heads(pictures, monkeypatch):
-    monkeypatch.setattr(image_sources, "_read_image", lambda path, config: np.full((8, 8, 3), 7, np.uint8))
+    monkeypatch.setattr(image_sources, "read_image", lambda path, config: np.full((8, 8, 3), 7, np.uint8))
     found = load("folder", pictures, stream=True)
     np.testing.assert_array_equal(found.test.images, np.float32(7) / 255)
 
