@@ -67,7 +67,7 @@ def _divergence(runs: str | Path, experiment: str) -> Figure:
             values = [float(row["kl_knn"]) for row in csv.DictReader(rows)]
         steps = np.arange(1, len(values) + 1) * (int(model.steps) // config.train.epochs)
         lines[LINES[part]] = (steps, np.array(values))
-    return figures.curves(lines, "training steps", "KL(q, p), nats")
+    return figures.curves(lines, "training steps", "KL(q, p) by nearest neighbours, nats")
 
 
 def _of_run(run: Path, picture: str) -> Figure:
