@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cases import CASES, few_by_default, fit
+from tests.cases import CASES, fit
 from tfaae import check_export, export, onnx_files, signatures, tflite, verification
 from tfaae.errors import InputError
 
+QUICKLY = {"aae-deterministic", "supervised-averaged", "clustering"}  # one without, one with labels, one with classes
 LIMIT = 1e-5
 QUICK = {"formats": ("float32",)}  # a conversion takes a second
 
 
-@few_by_default
-def test_export_agrees(case, tmp_path):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in CASES]
+)
+def test_export_agrees(name, tmp_path):
+    case = CASES[name]
     model = case.compiled()
     fit(model, case)
     version, report = export.save(model, tmp_path / "name", case.data(), card="# Card\n", **QUICK)
