@@ -8,6 +8,7 @@ version and in its build for any browser: 3 MB of a wheel, so that the page work
 asks nothing of any machine but the one it is served from.
 """
 
+import gzip
 import json
 import re
 import shutil
@@ -159,11 +160,18 @@ def write(subject: Subject, data: Data, folder: str | Path) -> None:
     codes = np.asarray(metrics.batched(subject.encode, test.images), np.float32)
     described = describe(subject, test, codes, data.classes)
     sheet = np.round(255 * figures.sprite(test.images)).astype(np.uint8)
-    shutil.copytree(WEB, folder, dirs_exist_ok=True)
+    _copy_page(folder)
     (folder / "generator.tflite").write_bytes(subject.generator)
     codes.astype("<f4").tofile(folder / "codes.f32")
     Image.fromarray(sheet.squeeze(-1) if sheet.shape[2] == 1 else sheet).save(folder / "sprite.png")
     (folder / "model.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def _copy_page(folder: Path) -> None:
+    """The page's own files; what is packed in the package is unpacked."""
+    shutil.copytree(WEB, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.gz"))
+    for packed in WEB.rglob("*.gz"):
+        (folder / packed.relative_to(WEB).with_suffix("")).write_bytes(gzip.decompress(packed.read_bytes()))
 
 
 def describe(subject: Subject, test: Split, codes: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
