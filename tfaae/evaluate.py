@@ -56,9 +56,13 @@ def _of_likelihood(model: LatentModel, images: np.ndarray, found: dict[str, floa
             "as a bound. importance_bound is one, and tfaae.annealing gives log p(x) itself",
             stacklevel=3,
         )
-    dense = model.arch == "mlp"  # XLA's convolutions are slow on a CPU
-    bound = bounds.importance_bound(model, images, IMPORTANCE_SAMPLES, jit_compile=dense)
+    bound = bounds.importance_bound(model, images, IMPORTANCE_SAMPLES, jit_compile=is_dense(model))
     return {"importance_bound": float(np.mean(bound))}
+
+
+def is_dense(model: ExplicitModel) -> bool:
+    """Whether XLA is to decode many codes: its convolutions are slow on a CPU."""
+    return model.arch == "mlp"
 
 
 def _settle(model: Any) -> None:
@@ -95,12 +99,11 @@ def log_likelihood(
             "there is the Parzen window, tfaae.likelihood.parzen_report"
         )
     _settle(model)
-    dense = model.arch == "mlp"  # XLA's convolutions are slow on a CPU
-    chosen: dict[str, Any] = {"steps": steps, "chains": chains, "jit_compile": dense}
+    chosen: dict[str, Any] = {"steps": steps, "chains": chains, "jit_compile": is_dense(model)}
     annealed = annealing.annealed_importance(model, images, file=file, **chosen)
     np.save(file.with_suffix(".npy"), annealed.log_likelihood)
     found: dict[str, float] = {}
-    bound = bounds.importance_bound(model, images, draws, jit_compile=dense, verbose=1)
+    bound = bounds.importance_bound(model, images, draws, jit_compile=is_dense(model), verbose=1)
     for name, values in {"ais": annealed.log_likelihood, f"importance_bound_{draws}": bound}.items():
         found[name], found[f"{name}_se"] = bounds.summary(values)
     found["effective_samples"] = float(np.mean(annealed.effective_samples))

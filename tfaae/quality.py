@@ -79,11 +79,15 @@ def lpips(model: LatentModel, data: Data, network: Any, count: int, seed: int) -
 
 
 def of_codes(model: Any, data: Data, network: Any, count: int, seed: int) -> dict[str, float]:
-    seen = {"short": model.encode, "long": verbs.hidden(model)}
+    hidden = verbs.hidden(model)
+    return by_length({"short": model.encode} | ({"long": hidden} if hidden else {}), data)
+
+
+def by_length(seen: dict[str, Callable[[np.ndarray], Any]], data: Data) -> dict[str, float]:
+    """`codes.accuracies` of each function images -> features, under its name."""
     return {
         f"{length}_{name}": value
         for length, features in seen.items()
-        if features is not None
         for name, value in codes.accuracies(features, *data.train, *data.test).items()
     }
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from tfaae import (
     bounds,
-    codes,
     evaluate,
     features,
     grid,
@@ -272,7 +271,7 @@ def annealed(model: Any, data: Data, folder: Path) -> dict[str, float]:
 
 def bound(model: Any, data: Data, folder: Path) -> dict[str, float]:
     """The importance bound of 5,000 draws on the first 500 test images, beside what `evaluate` finds."""
-    found = bounds.importance_bound(model, data.test.images[:ANNEALED], 5000, jit_compile=_dense(model))
+    found = bounds.importance_bound(model, data.test.images[:ANNEALED], 5000, jit_compile=evaluate.is_dense(model))
     return {"importance_bound_5000": float(np.mean(found))} | evaluate.evaluate(model, data)
 
 
@@ -281,11 +280,7 @@ def latent(model: Any, data: Data, folder: Path) -> dict[str, float]:
 
     Codes are those of the encoder as it was trained, running averages left out, as the authors' table has it.
     """
-    found = {
-        f"{length}_{name}": value
-        for length, seen in {"short": model.encoder, "long": model.encoder.features}.items()
-        for name, value in codes.accuracies(seen, *data.train, *data.test).items()
-    }
+    found = quality.by_length({"short": model.encoder, "long": model.encoder.features}, data)
     network = features.get("classifier", images=data.train, folder=train.Run(folder).networks)
     return found | quality.measure(model, data, ["fid"], network) | evaluate.evaluate(model, data)
 
@@ -304,10 +299,6 @@ def grown(model: Any, data: Data, folder: Path) -> dict[str, float]:
     found["rises_in_last_stage"] = float(sum(later > earlier for earlier, later in pairwise(last)))
     network = features.get("classifier", images=data.train, folder=files.networks)
     return found | quality.measure(model, data, ["fid", "ppl"], network) | evaluate.evaluate(model, data)
-
-
-def _dense(model: Any) -> bool:
-    return model.arch == "mlp"  # XLA's convolutions are slow on a CPU
 
 
 MEASURES: dict[str, Callable[[Any, Data, Path], dict[str, float]]] = {
