@@ -97,10 +97,15 @@ def value(number: Metric | Reference | None) -> str:
     return f"{number.mean:.{decimals}f}" + (f" ± {number.std:.{decimals}f}" if number.std is not None else "")
 
 
+def counted(number: int, what: str) -> str:
+    """1 run, 2 runs."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def show(record: Record) -> str:
     """A record as text for a terminal."""
     width = max(map(len, record.metrics))
-    lines = [f"{'':<{width}}  {'paper':>14}  {'best public':>14}  ours, {len(record.seeds)} run(s)"]
+    lines = [f"{'':<{width}}  {'paper':>14}  {'best public':>14}  ours, {counted(len(record.seeds), 'run')}"]
     for name, metric in record.metrics.items():
         paper, public = value(record.paper.get(name)), value(record.public.get(name))
         each = ", ".join(f"{run:.4g}" for run in metric.runs)
@@ -118,7 +123,7 @@ def machine() -> str:
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     found = subprocess.run(query, capture_output=True, text=True, check=False) if shutil.which(query[0]) else None
     gpus = found.stdout.splitlines() if found and found.returncode == 0 else []
-    return ", ".join([f"{len(os.sched_getaffinity(0))} cores{amx}", f"{memory:.0f} GiB", *(gpus or ["no GPU"])])
+    return ", ".join([counted(len(os.sched_getaffinity(0)), "core") + amx, f"{memory:.0f} GiB", *(gpus or ["no GPU"])])
 
 
 def versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfaae import records
 from tfaae.experiments import EXPERIMENTS, Experiment
-from tfaae.records import Record, value
+from tfaae.records import Record, counted, value
 
 HEAD = """# Results
 
@@ -41,7 +41,7 @@ def _rows(name: str, experiment: Experiment, record: Record | None) -> list[str]
     rows = []
     for metric in _metrics(experiment, measured):
         ours, goal = measured.get(metric), goals.get(metric)
-        told = f"{value(ours)} ({len(ours.runs)} runs)" if ours else "not yet"
+        told = f"{value(ours)} ({counted(len(ours.runs), 'run')})" if ours else "not yet"
         aim = "" if goal is None else str(goal)
         if goal and ours:
             aim += ", reached" if goal.reached(ours.mean) else ", **not reached**"
