@@ -1,9 +1,7 @@
 """The command line: what it prints, what it refuses in one line, and what it leaves on disk."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import zipfile
@@ -479,28 +477,6 @@ def test_a_loss_that_is_not_finite_stops(rate, epochs, config, tmp_path):
         assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-def test_ctrl_c_keeps_what_was_trained(config, tmp_path):
-    out = tmp_path / "out"
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
-    try:
-        overrides = ["--set", "train={epochs: 100000, xla: false, figures_every: 100000}"]
-        child = process("train", config, "--out", out, *overrides, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        for line in child.stdout:
-            if line.startswith("Epoch 2/"):
-                break
-        child.send_signal(signal.SIGINT)
-        _, stderr = child.communicate(timeout=120)
-    finally:
-        child.kill()
-        signal.signal(signal.SIGINT, before)
-    assert child.returncode == 130
-    assert "Traceback" not in stderr
-    assert "whole epochs; " in stderr
-    assert f"{out / 'checkpoint.keras'} keeps what was trained" in stderr
-    files, _, model = train.load(out)
-    assert int(model.steps) >= 14 * train.last_epoch(files) >= 14
-
-
 def test_ctrl_c_before_the_first_step(config, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -508,7 +484,7 @@ def test_ctrl_c_before_the_first_step(config, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "batches", interrupted)
     result = tfaae("train", config, "--out", tmp_path / "out")
     assert result.exit_code == 130
-    assert "stopped after 0 whole epochs" in result.stderr
+    assert result.stderr == "\nstopped; no checkpoint yet\n"
     monkeypatch.setattr(data, "load", interrupted)
     result = tfaae("train", config, "--out", tmp_path / "none")
     assert result.exit_code == 130

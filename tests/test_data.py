@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfaae import data, image_sources
@@ -648,6 +649,18 @@ def test_seed_and_epoch_alone_decide_the_pixels():
     np.testing.assert_array_equal(whole[:3], drawn(seed=3, epochs=1))
     np.testing.assert_array_equal(whole[6:], drawn(seed=3, epochs=4, first_epoch=2))  # resumed after two epochs
     assert not np.array_equal(whole, drawn(seed=4, epochs=4))
+
+
+@pytest.mark.parametrize("labelled_batch", [None, 3])
+def test_a_stream_may_begin_within_an_epoch(labelled_batch):
+    split = Split(GREYS[:20], np.arange(20, dtype=np.int32) % 3 - 1)
+    told = {"seed": 1, "epochs": 3, "labelled_batch": labelled_batch, "binarise": True, "flip": True}
+    whole = list(data.batches(split, 4, **told).as_numpy_iterator())
+    rest = list(data.batches(split, 4, first_epoch=1, first_step=2, **told).as_numpy_iterator())
+    assert len(rest) == 2 * 5 - 2
+    for one, other in zip(rest, whole[5 + 2 :], strict=True):
+        for array, expected in zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True):
+            np.testing.assert_array_equal(array, expected)
 
 
 def test_labelled_images_have_pixels_of_their_own():

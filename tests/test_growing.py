@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cases import assert_same, state
 from tests.conftest import TINY_RUN
-from tests.test_resume import KilledError, history
+from tests.test_resume import history
 from tfaae import callbacks, config, growing, train
 from tfaae.errors import InputError
 from tfaae.models import StyleALAE
@@ -143,8 +142,8 @@ def test_growing_is_for_models_that_grow(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_grows_and_one_that_was_stopped(tmp_path, monkeypatch):
-    """Four epochs of 4 x 4 pixels, two of transition, one of 8 x 8; stopped in the middle of the transition."""
+def test_a_run_that_grows(tmp_path, monkeypatch):
+    """Four epochs of 4 x 4 pixels, two of transition, one of 8 x 8."""
     monkeypatch.setattr(callbacks.Pictures, "draw", lambda self, epoch: None)
     whole = train.run(config.parse(RUN), tmp_path / "whole")
     _, _, model = train.load(whole.folder)
@@ -153,19 +152,3 @@ def test_a_run_that_grows_and_one_that_was_stopped(tmp_path, monkeypatch):
     assert (model.growth.lod, model.growth.fading) == (1, False)
     rates = [float(line["learning_rate/generator"]) for line in history(whole.folder)]
     np.testing.assert_allclose(rates, [0.002] * 4 + [0.001] * 3, rtol=1e-6)
-
-    def die(self, epoch, logs=None, heard=callbacks.Checkpoint.on_epoch_end):
-        heard(self, epoch, logs)
-        if epoch == 4:
-            assert float(self.model.growth.blend()) == pytest.approx(0.5)
-            raise KilledError
-
-    folder = tmp_path / "stopped"
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoint, "on_epoch_end", die)
-        with pytest.raises(KilledError):
-            train.run(config.parse(RUN), folder)
-    assert train.load(folder)[2].growth.fading
-    train.run(config.parse(RUN), folder, resume=True)
-    assert_same(state(train.load(folder)[2]), state(model))
-    assert history(folder) == history(whole.folder)

@@ -213,13 +213,14 @@ def test_ctrl_c_within_an_epoch_can_be_resumed(tiny, monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
 
     arguments = ["reproduce", "tiny", "--runs", str(tiny / "runs")]
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of a background job would ignore it
     try:
         with monkeypatch.context() as patch:
             patch.setattr(callbacks, "TimeLeft", Stops)
             stopped = CliRunner().invoke(main, arguments)
         assert stopped.exit_code == 130
-        assert stopped.stderr == "\nstopped; the same command goes on after the last whole epoch\n"
+        assert stopped.stderr == "\nstopped; the same command goes on\n"
+        assert int(train.load(tiny / "runs" / "tiny" / "only-0")[2].steps) == 14 + 5
         again = CliRunner().invoke(main, arguments)
     finally:
         signal.signal(signal.SIGINT, before)
@@ -273,6 +274,15 @@ def test_a_record_tells_where_its_runs_were_trained(trained):
     (trained / "runs/tiny/only-1/trained.json").unlink()
     record, _ = reproduce.reproduce("tiny", runs=trained / "runs")
     assert (record.machine, record.commit, record.seconds) == ("a faster one", "def", 7.0)
+
+
+def test_seconds_are_noted_while_a_run_trains(tmp_path):
+    """With each checkpoint: a process that is killed comes to no end."""
+    reproduce.Note(machine="here", commit="abc", seconds=100.0).keep(tmp_path)
+    with reproduce._noted(tmp_path) as note:
+        note()
+        assert reproduce.Note.of(tmp_path).seconds > 100
+        assert reproduce.Note.of(tmp_path).commit == "abc"
 
 
 def test_seconds_of_an_interrupted_run_add_up(trained):

@@ -94,7 +94,7 @@ def model():
 def test_a_failed_write_keeps_the_old_checkpoint(model, tmp_path, monkeypatch):
     checkpoint = callbacks.Checkpoint(tmp_path / "checkpoint.keras")
     checkpoint.set_model(model)
-    assert checkpoint.save()
+    checkpoint.save()
     before = (tmp_path / "checkpoint.keras").read_bytes()
 
     def disk_full(path):
@@ -102,7 +102,7 @@ def test_a_failed_write_keeps_the_old_checkpoint(model, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(model, "save", disk_full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"was not written, No space left on device: the file that was there stays"):
         checkpoint.save()
     assert (tmp_path / "checkpoint.keras").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.keras"]
@@ -113,10 +113,9 @@ def test_weights_that_are_not_finite_are_not_saved(model, tmp_path):
     checkpoint.set_model(model)
     weight = model.decoder.trainable_variables[0]
     weight.assign(tf.fill(weight.shape, np.nan))
-    assert not checkpoint.save()
-    assert not (tmp_path / "checkpoint.keras").exists()
     with pytest.raises(InputError, match="weights are not finite"):
         checkpoint.on_epoch_end(0)
+    assert not (tmp_path / "checkpoint.keras").exists()
 
 
 @pytest.mark.parametrize(("part", "phase"), [("decoder", "reconstruction"), ("discriminator", "discriminator")])
@@ -126,22 +125,6 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_phase(model, part, phase)
     weight.assign(tf.fill(weight.shape, np.nan))
     with pytest.raises(InputError, match=rf"is nan at step 1, in phase {phase}.*learning rate for {phase}"):
         model.fit(images, batch_size=8, verbose=0, callbacks=[callbacks.StopOnNonFinite()])
-
-
-def test_ctrl_c_keeps_what_was_trained(tmp_path, monkeypatch):
-    from tests.conftest import TINY_RUN
-    from tfaae import config
-
-    def interrupt(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(callbacks.LearningRates, "on_epoch_begin", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train.run(config.parse(TINY_RUN), tmp_path / "run")
-    files, _, model = train.load(tmp_path / "run")
-    assert train.last_epoch(files) == 1
-    assert int(model.steps) == 14
 
 
 def test_a_run_repeats_itself(tiny_run, tmp_path):

@@ -1,6 +1,5 @@
-"""Callbacks: checkpoint, stop on a loss that is not finite, learning rates, pictures and the Embedding Projector."""
+"""Callbacks: checkpoint, stop on a loss that is not finite, curves, pictures and the Embedding Projector."""
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,23 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins import projector
 
-from tfaae import figures, frechet, metrics, moves, reference
+from tfaae import durable, figures, frechet, metrics, moves, reference
+from tfaae.checkpoints import Checkpoint
 from tfaae.errors import InputError
+
+__all__ = [
+    "Checkpoint",
+    "Curves",
+    "Divergence",
+    "Equilibrium",
+    "LearningRates",
+    "Marginals",
+    "OnDisk",
+    "Pictures",
+    "SampleDistance",
+    "StopOnNonFinite",
+    "TimeLeft",
+]
 
 PROJECTED = 2500  # points: a sheet of 50 x 50 thumbnails
 SHEET = 8192  # pixels: the widest sprite that browsers draw
@@ -33,34 +47,6 @@ class StopOnNonFinite(keras.callbacks.Callback):
                     f"{term} is {float(logs[term])} at step {int(self.model.steps)}, in phase {phase}: stopped; the "
                     f"last good checkpoint, if any, stays. {self.model.advice.get(term, usual)}"
                 )
-
-
-class Checkpoint(keras.callbacks.Callback):
-    """Writes model, optimizers and seeds to one `.keras` file after every epoch: the old or the new one, never half."""
-
-    def __init__(self, path: str | Path):
-        super().__init__()
-        self.path = Path(path)
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not self.save():  # a rectifier can hide it from the losses
-            raise InputError(
-                f"weights are not finite after epoch {epoch + 1}: stopped; the last good checkpoint, if any, stays"
-            )
-
-    def save(self) -> bool:
-        """Returns whether it wrote: weights that are not finite leave the last good file in place."""
-        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
-            return False
-        partial = self.path.with_name("partial-" + self.path.name)
-        try:
-            self.model.save(partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, self.path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return True
 
 
 class LearningRates(keras.callbacks.Callback):
@@ -99,17 +85,50 @@ class SampleDistance(keras.callbacks.Callback):
 
 
 class TimeLeft(keras.callbacks.Callback):
-    """A line before an epoch, every ten seconds at most: how long the rest will take, by the epochs so far."""
+    """A line before an epoch, every ten seconds at most: how long the rest will take, by the epochs so far.
 
-    def on_train_begin(self, logs=None):
-        self.start = self.told = time.monotonic()
+    Args:
+        epochs: of the whole run, which may take several calls of `fit`.
+    """
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+        self.begun: tuple[int, float] | None = None  # epoch and time
 
     def on_epoch_begin(self, epoch, logs=None):
         now = time.monotonic()
-        if epoch and now - self.told >= 10:
-            left = (now - self.start) / epoch * (self.params["epochs"] - epoch)
+        if self.begun is None:
+            self.begun, self.told = (epoch, now), now
+        first, start = self.begun
+        if epoch > first and now - self.told >= 10:
+            left = (now - start) / (epoch - first) * (self.epochs - epoch)
             print(f"about {left / 60:.0f} min left" if left >= 90 else f"about {max(left, 1):.0f} s left", flush=True)
             self.told = now
+
+
+class Curves(keras.callbacks.TensorBoard):
+    """Keras's scalars, in the files at the end of an epoch, not up to two minutes later."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        for writer in self._writers.values():
+            writer.flush()
+
+
+class OnDisk(keras.callbacks.Callback):
+    """Before a checkpoint that counts an epoch: what others wrote of it would outlast a power cut.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_end(self, epoch, logs=None):
+        durable.sync_all(self.folder)
 
 
 class Equilibrium(keras.callbacks.Callback):
@@ -129,6 +148,7 @@ class Equilibrium(keras.callbacks.Callback):
             with self.writer.as_default(step=epoch):
                 for tag, level in self.levels.items():
                     tf.summary.scalar(tag, level)
+            self.writer.flush()
 
     def on_train_end(self, logs=None):
         if self.levels:

@@ -1,15 +1,13 @@
 """The command line. TensorFlow is imported inside the commands, so that `--help` answers at once."""
 
 import json
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tfaae import cli_images  # noqa: F401 - its commands join the group
-from tfaae.cli_group import RUN, SET, SET_DATA, command, load_run, main, progress, start
+from tfaae.cli_group import RUN, SET, SET_DATA, command, load_run, main, progress, start, stopping
 from tfaae.errors import InputError
 
 __all__ = ["main"]
@@ -19,7 +17,7 @@ __all__ = ["main"]
 @click.argument("config")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run; must be new or empty.")
 @SET
-@click.option("--resume", is_flag=True, help="Go on with the run in --out after its last whole epoch.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out after its last checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the resolved config; train nothing.")
 def train(config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool) -> None:
     """Train the model of CONFIG, a YAML file or a name from `tfaae configs`.
@@ -37,18 +35,18 @@ def train(config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_
         train.build(resolved, data.load(resolved.data, resolved.seed))
         click.echo(resolved.to_yaml(), nl=False)
         return
-    try:
+    with stopping(lambda: _kept(train.Run(out))):
         files = train.run(resolved, out, resume=resume)
-    except KeyboardInterrupt:
-        files = train.Run(out)
-        epochs = train.last_epoch(files)
-        kept = f"{files.checkpoint} keeps what was trained" if files.checkpoint.exists() else "no checkpoint yet"
-        click.echo(f"\nstopped after {epochs} whole epochs; {kept}", err=True)
-        sys.exit(130)
     click.echo(f"checkpoint   {files.checkpoint}")
     click.echo(f"figures      {files.figures}")
     click.echo(f"history      {files.history}")
     click.echo(f"TensorBoard  tensorboard --logdir {files.folder}")
+
+
+def _kept(files: Any) -> str:
+    if not files.checkpoint.exists():
+        return "no checkpoint yet"
+    return f"{files.checkpoint} keeps what was trained, and the same command with --resume goes on from there"
 
 
 @command
@@ -396,8 +394,8 @@ def reproduce(
     start()
     from tfaae.reproduce import reproduce
 
-    signal.signal(signal.SIGINT, _stop)
-    record, path = reproduce(name, runs=runs, seeds=_integers(seeds), parts=parts, overrides=overrides)
+    with stopping(lambda: "the same command goes on"):
+        record, path = reproduce(name, runs=runs, seeds=_integers(seeds), parts=parts, overrides=overrides)
     click.echo(records.show(record))
     click.echo(f"written to {path}")
 
@@ -410,12 +408,6 @@ def _draw_figures(runs: Path) -> None:
         click.echo(f"written to {path}")
     for name in missing:
         click.echo(f"not drawn: {runs} has no finished run of {name}; `tfaae reproduce {name}` makes it", err=True)
-
-
-def _stop(*_: Any) -> None:
-    """Ctrl-C as an exit: training then writes no checkpoint within an epoch, which could not be resumed."""
-    click.echo("\nstopped; the same command goes on after the last whole epoch", err=True)
-    sys.exit(130)
 
 
 def _integers(text: str | None) -> tuple[int, ...]:

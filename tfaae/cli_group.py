@@ -1,7 +1,8 @@
 """What commands share: their group, how their errors end, and how they read a run."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def command(function: Callable) -> Callable:
             sys.exit(2 if expected else 1)
 
     return main.command()(guarded)
+
+
+@contextmanager
+def stopping(told: Callable[[], str]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM inside end the program with a line, and with their exit codes 130 and 143."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        click.echo(f"\nstopped; {told()}", err=True)
+        sys.exit(stop.code if isinstance(stop, SystemExit) else 130)
 
 
 def load_run(run: Path, overrides: tuple[str, ...]) -> tuple:

@@ -71,6 +71,7 @@ class TrainConfig(Section):
     epochs: Count = 30
     xla: bool = True
     figures_every: Count = 5  # epochs between two sets of pictures
+    checkpoint_every: Count | None = None  # steps between two checkpoints within an epoch; None: one at its end alone
     fid: bool = False  # after every epoch, how far 10,000 samples are from training images, as a classifier sees them
     growing: GrowingConfig | None = None  # of StyleALAE; without it, the last resolution alone
 

@@ -138,6 +138,7 @@ def batches(
     seed: int,
     epochs: int,
     first_epoch: int = 0,
+    first_step: int = 0,
     labelled_batch: int | None = None,
     binarise: bool = False,
     flip: bool = False,
@@ -148,7 +149,7 @@ def batches(
 
     Args:
         split: an epoch is one pass over it, however few of its labels are known.
-        epochs: of the whole run; batches begin with `first_epoch`.
+        epochs: of the whole run; batches begin with number `first_step` of `first_epoch`, and no image is read before.
         labelled_batch: where it is given, batches are ((images, labelled images), (labels, their labels)); the
             labelled images of the split come in cycles, each cycle in its own order.
         binarise: pixels are drawn, 1 with their own value as the probability, anew in every epoch.
@@ -189,7 +190,8 @@ def batches(
         return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs, strict=True))
 
     epochs_left = tf.data.Dataset.range(first_epoch, epochs, output_type=tf.int32)
-    return epochs_left.flat_map(epoch_rows).enumerate(first_epoch * steps).map(gather).prefetch(tf.data.AUTOTUNE)
+    rows = epochs_left.flat_map(epoch_rows).skip(first_step)
+    return rows.enumerate(first_epoch * steps + first_step).map(gather).prefetch(tf.data.AUTOTUNE)
 
 
 def _reader(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:

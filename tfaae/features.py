@@ -5,7 +5,6 @@ not the files that published scores were measured with (TensorFlow 1's Inception
 those, not equal.
 """
 
-import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfaae import durable
 from tfaae.errors import InputError, choose
 from tfaae.image_sources import Split
 
@@ -140,9 +140,8 @@ def classifying(images: Split, folder: str | Path | None = None) -> keras.Model:
         return network
     _trained(network, known)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name("partial-" + file.name)  # the whole file or none
-    network.save_weights(partial)
-    os.replace(partial, file)
+    with durable.replacing(file) as partial:
+        network.save_weights(partial)
     return network
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfaae import (
     bounds,
+    durable,
     evaluate,
     features,
     grid,
@@ -152,10 +153,10 @@ def _run(part: Part, config: Config, folder: Path) -> dict[str, float]:
     if kept.is_file():
         return json.loads(kept.read_text(encoding="utf-8"))
     data = sources.load(config.data, config.seed)
-    with _noted(folder):
-        train.run(config, folder, resume=True)  # trains nothing where the run is finished
+    with _noted(folder) as note:
+        train.run(config, folder, resume=True, saved=note)  # trains nothing where the run is finished
         values = MEASURES[part.measure](train.load(folder)[2], data, folder)
-    kept.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    durable.write(kept, json.dumps(values, indent=2) + "\n")
     return values
 
 
@@ -176,20 +177,26 @@ class Note(Section):
         return cls.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def keep(self, folder: Path) -> None:
-        (folder / "trained.json").write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        durable.write(folder / "trained.json", self.model_dump_json(indent=2) + "\n")
 
 
 @contextmanager
-def _noted(folder: Path) -> Iterator[None]:
-    """Notes where a run began, and adds the seconds inside, which outlives an interruption."""
+def _noted(folder: Path) -> Iterator[Callable[[], None]]:
+    """Notes where a run began, and adds the seconds inside: at the end, and whenever what it yields is called.
+
+    So an interruption loses none, and a process that is killed only those since its last checkpoint.
+    """
     note = Note.of(folder) or Note.here()
     started = time.monotonic()
-    try:
-        yield
-    finally:
+
+    def keep() -> None:
         if folder.is_dir():
-            spent = note.seconds + time.monotonic() - started
-            note.model_copy(update={"seconds": spent}).keep(folder)
+            note.model_copy(update={"seconds": note.seconds + time.monotonic() - started}).keep(folder)
+
+    try:
+        yield keep
+    finally:
+        keep()
 
 
 def _command(name: str, experiment: Experiment, seeds: Sequence[int], parts: Sequence[str], overrides) -> str:

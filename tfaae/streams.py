@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfaae import durable
 from tfaae.errors import InputError
 
 Results = Mapping[str, Any]  # arrays or tensors by name, images on the last axis
@@ -125,12 +125,8 @@ def _padded(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _write(file: Path, arrays: Results, settings: Mapping[str, Any]) -> None:
-    partial = file.with_name("partial-" + file.name)  # the old file or the new one, never half
-    with partial.open("wb") as stream:
+    with durable.replacing(file) as partial, partial.open("wb") as stream:
         np.savez(stream, settings=np.array(json.dumps(settings)), **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
 
 
 def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:

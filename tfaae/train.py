@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import tensorflow as tf
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import features, frechet, growing, metrics, naming, optimizers
+from tfaae import durable, event_files, features, frechet, growing, metrics, naming, optimizers
 from tfaae.config import Config
 from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
@@ -47,7 +48,17 @@ class Run:
         """Makes the folder, if it is free, and writes the config."""
         self.check_free()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(_absolute(config).to_yaml(), encoding="utf-8")
+        durable.write(self.config, _absolute(config).to_yaml())
+
+    def cut(self, epochs: int) -> None:
+        """Takes out of history and curves what is of later epochs than these."""
+        event_files.cut(self.logs, epochs)
+        if self.history.is_file():
+            lines = self.history.read_bytes().splitlines(keepends=True)  # bytes: the line ends stay as they are
+            if epochs:
+                durable.write(self.history, b"".join(lines[: epochs + 1]))
+            else:
+                self.history.unlink()
 
 
 def _absolute(config: Config) -> Config:
@@ -118,18 +129,22 @@ def _in_steps(arguments: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]
     }
 
 
-def run(config: Config, folder: str | Path, *, resume: bool = False) -> Run:
+def run(config: Config, folder: str | Path, *, resume: bool = False, saved: Callable[[], None] = lambda: None) -> Run:
     """Trains and leaves `config.yaml`, `checkpoint.keras`, `logs/`, `figures/` and `history.csv` in the folder.
 
-    Ctrl-C keeps what was trained: the checkpoint is written before the KeyboardInterrupt goes on.
+    SIGTERM and Ctrl-C end it as `Checkpoint.interruptible` says.
 
     Args:
-        resume: goes on after the last whole epoch of the run that is in the folder, if there is one.
+        resume: goes on after the last step in the checkpoint of the run that is in the folder, if there is one, to the
+            same weights, history and curves as if nothing had stopped it.
+        saved: is called after every checkpoint.
     Raises:
         InputError: anything wrong with the config, the data or the folder, before training starts; a loss that is not
-        finite.
+        finite, or a disk that is full.
     """
     files = Run(folder)
+    if resume:
+        durable.clean(files.folder)
     going_on = resume and files.config.is_file()
     if going_on:
         _check_same(config, files)
@@ -138,17 +153,20 @@ def run(config: Config, folder: str | Path, *, resume: bool = False) -> Run:
     data = sources.load(config.data, config.seed)
     model = build(config, data)
     plan = _plan(config, model, data)
-    done = 0
-    if not going_on:
-        files.create(config)
-    elif files.checkpoint.is_file():
+    if going_on and files.checkpoint.is_file():
         model = load_model(files.checkpoint)
-        done = _whole_epochs(files, model, plan, len(data.train))
-    checkpoint = board.Checkpoint(files.checkpoint)
-    checkpoint.set_model(model)  # for a Ctrl-C that comes before Keras does it
-    for stage in plan:
-        if done < stage.end:
-            _fit(model, config, data, files, checkpoint, stage, max(done, stage.first))
+    start = _position(model, plan, len(data.train))
+    if going_on:
+        files.cut(start[0])
+    else:
+        files.create(config)
+    checkpoint = board.Checkpoint(files.checkpoint, every=config.train.checkpoint_every, saved=saved)
+    time_left = board.TimeLeft(config.train.epochs)
+    with checkpoint.interruptible():
+        for stage in plan:
+            if start[0] < stage.end:
+                _fit(model, config, data, files, checkpoint, time_left, stage, start)
+                start = (stage.end, 0)
     return files
 
 
@@ -166,45 +184,52 @@ def _plan(config: Config, model: PhasedModel, data: Data) -> list[Stage]:
 
 
 def _fit(
-    model: Any, config: Config, data: Data, files: Run, checkpoint: board.Checkpoint, stage: Stage, first: int
+    model: Any,
+    config: Config,
+    data: Data,
+    files: Run,
+    checkpoint: board.Checkpoint,
+    time_left: board.TimeLeft,
+    stage: Stage,
+    start: tuple[int, int],
 ) -> None:
-    """Trains through the epochs of a stage that are left, from `first` on."""
+    """Trains what is left of a stage, from an epoch and a step of it on."""
     split, steps = data.train, len(data.train) // stage.batch
     grows = config.train.growing is not None
-    if grows and first == stage.first:
+    if grows and start == (stage.first, 0):
         _enter(model, stage, steps * stage.batch)
     if grows and not split.stored:
         split = Split(growing.all_shrunk(split.images, model.growth.size), split.labels)
-    training = sources.batches(
-        split,
-        stage.batch,
-        seed=config.seed,
-        epochs=stage.end,
-        first_epoch=first,
-        labelled_batch=config.data.labelled_batch,
-        binarise=config.data.binarise,
-        flip=config.data.flip,
-    )
-    if grows and split.stored:
-        size = model.growth.size
-        training = training.map(lambda images, labels: (growing.shrunk(images, size), labels))
-    callbacks = _callbacks(config, data, files, checkpoint)
-    try:
-        model.fit(
-            training,
+    for leg in checkpoint.legs(model, steps_per_epoch=steps, epochs=stage.end, start=start):
+        training = sources.batches(
+            split,
+            stage.batch,
+            seed=config.seed,
             epochs=stage.end,
-            initial_epoch=first,
-            steps_per_epoch=steps,
-            shuffle=False,
-            validation_data=_in_order(data.validation),
-            verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
-            callbacks=callbacks,
+            first_epoch=leg.epoch,
+            first_step=leg.step,
+            labelled_batch=config.data.labelled_batch,
+            binarise=config.data.binarise,
+            flip=config.data.flip,
         )
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            checkpoint.save()
-        _close(callbacks)
-        raise
+        if grows and split.stored:
+            size = model.growth.size
+            training = training.map(lambda images, labels, size=size: (growing.shrunk(images, size), labels))
+        callbacks = _callbacks(config, data, files, checkpoint, time_left)
+        try:
+            model.fit(
+                training,
+                epochs=stage.end,
+                initial_epoch=leg.epoch,
+                steps_per_epoch=leg.steps,
+                shuffle=False,
+                validation_data=_in_order(data.validation),
+                verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
+                callbacks=callbacks,
+            )
+        except BaseException:
+            _close(callbacks)
+            raise
 
 
 def _enter(model: StyleALAE, stage: Stage, images: int) -> None:
@@ -224,20 +249,16 @@ def _check_same(config: Config, files: Run) -> None:
         raise InputError(f"{files.folder} holds a run of another config; choose another --out, or remove it")
 
 
-def _whole_epochs(files: Run, model: PhasedModel, plan: list[Stage], images: int) -> int:
-    """How many epochs the checkpoint has seen; later lines of the history go. A Ctrl-C may have come between two."""
+def _position(model: PhasedModel, plan: list[Stage], images: int) -> tuple[int, int]:
+    """Whole epochs that the model has seen, and steps of the next."""
     done, rest = 0, int(model.steps)
     for stage in plan:
-        whole = min(rest // (images // stage.batch), stage.end - stage.first)
-        done, rest = done + whole, rest - whole * (images // stage.batch)
-    if rest:
-        raise InputError(
-            f"{files.checkpoint} was written within an epoch, after a Ctrl-C: it can be used but not resumed"
-        )
-    if files.history.is_file():
-        lines = files.history.read_bytes().splitlines(keepends=True)  # bytes: the line ends stay as they are
-        files.history.write_bytes(b"".join(lines[: done + 1]))
-    return done
+        steps = images // stage.batch
+        whole = min(rest // steps, stage.end - stage.first)
+        done, rest = done + whole, rest - whole * steps
+        if done < stage.end:
+            break
+    return done, rest
 
 
 def _in_order(split: Split) -> tf.data.Dataset | None:
@@ -251,7 +272,9 @@ def _close(callbacks: list[keras.callbacks.Callback]) -> None:
             callback.on_train_end()
 
 
-def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpoint) -> list[keras.callbacks.Callback]:
+def _callbacks(
+    config: Config, data: Data, files: Run, checkpoint: board.Checkpoint, time_left: board.TimeLeft
+) -> list[keras.callbacks.Callback]:
     kept: dict[str, Any] = {
         "folder": files.figures,
         "logs": files.logs / "pictures",
@@ -270,13 +293,14 @@ def _callbacks(config: Config, data: Data, files: Run, checkpoint: board.Checkpo
         keras.callbacks.ProgbarLogger(),  # before the learning rates, which would crowd its line
         board.LearningRates(),
         *measured,
-        # before the checkpoint: lines that are ahead of it are cut when a run resumes, missing ones would stay missing
         keras.callbacks.CSVLogger(str(files.history), append=files.history.is_file()),
-        checkpoint,
-        keras.callbacks.TensorBoard(str(files.logs), write_graph=False),
+        board.Curves(str(files.logs), write_graph=False),
         board.Equilibrium(files.logs / "equilibrium"),
         pictures,
-        board.TimeLeft(),
+        time_left,
+        # last: what is ahead of the checkpoint is cut when a run resumes, what is missing would stay missing
+        board.OnDisk(files.folder),
+        checkpoint,
     ]
 
 

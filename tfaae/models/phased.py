@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfaae import naming
@@ -221,11 +222,27 @@ class PhasedModel(keras.Model, abc.ABC):
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        store["seeds"] = self.seeds.state.numpy()  # Keras leaves a SeedGenerator's state out of its files
+        # what Keras leaves out of its files
+        store["seeds"] = self.seeds.state.numpy()
+        store["means"] = self.means()
 
     def load_own_variables(self, store):
-        self.seeds.state.assign(store["seeds"])
-        super().load_own_variables({key: store[key] for key in store.keys() if key != "seeds"})  # noqa: SIM118 (HDF5)
+        given = {key: store[key] for key in store.keys()}  # noqa: SIM118 (HDF5)
+        self.seeds.state.assign(given.pop("seeds"))
+        if "means" in given:  # older files have none
+            self.assign_means(given.pop("means")[()])
+        super().load_own_variables(given)
+
+    def means(self) -> np.ndarray:
+        """`[terms, 2]`: of each running mean, the weighted sum of what it saw, and the sum of the weights."""
+        pairs = [(tracker.total.numpy(), tracker.count.numpy()) for tracker in self.trackers.values()]
+        return np.array(pairs, np.float32)
+
+    def assign_means(self, means: np.ndarray) -> None:
+        """As `means` gave them."""
+        for tracker, (total, count) in zip(self.trackers.values(), means, strict=True):
+            tracker.total.assign(total)
+            tracker.count.assign(count)
 
 
 def final_models() -> dict[str, type[PhasedModel]]:

@@ -1,0 +1,138 @@
+"""The checkpoint of a run: written so that one good file is always there, and resumed to the step.
+
+The file holds all that the rest of a run follows from: weights, running averages of them, optimizers with their
+schedules, seeds, the number of steps, and the running means of the epoch that it was written in. The order of the data
+is a function of seed and step (`data.batches`).
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from tfaae import durable
+from tfaae.errors import InputError
+
+ANSWER = b"\nstopping after this step, with a checkpoint; once more stops at once\n"
+
+
+class Leg(NamedTuple):
+    """What one `fit` trains: the rest of an epoch, or all epochs that follow."""
+
+    epoch: int  # its first
+    step: int  # of that epoch, counted from 0: its first
+    steps: int  # in each of its epochs
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes a model with all that its training goes on from to one `.keras` file: the old or the new one, never half.
+
+    At the end of every epoch, and within one after `every` steps. It comes last in the list of callbacks, for what the
+    others write of an epoch is to be there when a checkpoint counts that epoch.
+
+    Args:
+        path: of the file.
+        every: steps; None: no checkpoint within an epoch, except for one that a signal asks for.
+        saved: is called after every write.
+    Raises:
+        InputError: while training, for weights that are not finite, or a disk that does not take the file. The last
+            good one stays.
+    """
+
+    def __init__(self, path: str | Path, *, every: int | None = None, saved: Callable[[], None] = lambda: None):
+        super().__init__()
+        self.path, self.every, self.saved = Path(path), every, saved
+        self._leg: Leg | None = None
+        self._means: np.ndarray | None = None  # of the epoch that the leg goes on with
+        self._written = 0  # step of the epoch
+        self._heard: int | None = None  # a signal
+
+    def legs(
+        self, model: Any, *, steps_per_epoch: int, epochs: int, start: tuple[int, int] | None = None
+    ) -> Iterator[Leg]:
+        """What is left to train of so many epochs: each leg is one `fit` with this callback in its list.
+
+        Args:
+            model: as it was loaded, or a new one.
+            start: epochs that are done, and steps of the next; None: by the number of steps that the model has taken.
+        """
+        epoch, step = start or divmod(int(model.steps), steps_per_epoch)
+        if step:
+            self._leg, self._means = Leg(epoch, step, steps_per_epoch - step), model.means()
+            yield self._leg
+            epoch += 1
+        self._leg = None
+        if epoch < epochs:
+            yield Leg(epoch, 0, steps_per_epoch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._written = self._leg.step if self._leg else 0
+        if self._means is not None:
+            self.model.assign_means(self._means)
+            self._means = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        begun = self._leg.step if self._leg else 0
+        if batch + 1 == self.params["steps"]:
+            return  # the end of the epoch writes it, with what is measured there
+        due = self.every is not None and begun + batch + 1 - self._written >= self.every
+        if due or self._heard is not None:
+            self.save()
+            self._written = begun + batch + 1
+        self._leave()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+        if self._leg:
+            self.model.stop_training = True  # the next leg has other steps to an epoch
+        self._leave()
+
+    def save(self) -> None:
+        """Writes the file, unless weights are not finite: a rectifier can hide those from the losses."""
+        if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
+            raise InputError(
+                f"weights are not finite after step {int(self.model.steps)}: stopped; the last good checkpoint, if "
+                "any, stays"
+            )
+        with durable.replacing(self.path) as partial:
+            self.model.save(partial)
+        self.saved()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, SIGTERM and Ctrl-C let the step end and write a checkpoint; then they end the program as usual.
+
+        After the last step of an epoch they wait for what is measured at its end. A second signal does not wait.
+
+        Raises:
+            KeyboardInterrupt: for Ctrl-C.
+            SystemExit: for SIGTERM, with the code 143.
+        """
+        if threading.current_thread() is not threading.main_thread():  # no other hears signals
+            yield
+            return
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._hear) for number in numbers}
+        try:
+            yield
+            self._leave()
+        finally:
+            self._heard = None
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: Any) -> None:
+        again, self._heard = self._heard is not None, number
+        if again:
+            self._leave()
+        os.write(2, ANSWER)  # print may be what the signal interrupted
+
+    def _leave(self) -> None:
+        if self._heard is not None:
+            raise KeyboardInterrupt if self._heard == signal.SIGINT else SystemExit(128 + self._heard)
