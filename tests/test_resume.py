@@ -1,20 +1,19 @@
 """A run that was stopped and resumed is the run that was not. (`test_torture.py` kills whole processes.)"""
 
+import contextlib
 import csv
 import os
 import re
 import signal
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests import torture
 from tests.cases import assert_same, state
 from tests.conftest import TINY_RUN
-from tfaae import callbacks, config, durable, event_files, train
+from tfaae import callbacks, config, train
 from tfaae.errors import InputError
 
 SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}
@@ -32,11 +31,12 @@ RUN = TINY_RUN | {
         "discriminator_noise_epochs": 2,
     },
     "optim": dict.fromkeys(["reconstruction", "discriminator", "generator", "classification"], SGD),
+    "train": {"epochs": 3, "xla": False, "figures_every": 100, "checkpoint_every": 4},
 }
 
 
 def parsed(**changes) -> config.Config:
-    return config.parse(RUN | {"train": {"epochs": 3, "xla": False, "figures_every": 100}} | changes)
+    return config.parse(RUN | changes)
 
 
 def history(folder) -> list[dict[str, str]]:
@@ -76,12 +76,29 @@ def ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+def test_three_deaths(whole, tmp_path):
+    """Many more: `test_torture.py`."""
+    curves = torture.curves(whole)
+    assert len(curves["logs/train", "epoch_reconstruction"]) == 3
+    assert len(curves["logs/validation", "epoch_reconstruction"]) == 3
+    with contextlib.closing(torture.Player()) as player:
+        victim = torture.Victim(player, tmp_path, RUN, whole)
+        half = victim.size // 2
+        assert victim.resume(writes=4, bytes=half) == -signal.SIGXFSZ  # in the one at the end of the first epoch
+        assert next(victim.folder.glob("partial-*/checkpoint.keras")).stat().st_size == half
+        assert victim.resume(steps=6, signal="SIGINT") == 130  # 12 steps were done: in the second epoch
+        assert "--resume goes on from there" in victim.log.read_text()
+        assert victim.resume(epochs=1, after="Curves") == -signal.SIGKILL  # its line and its points are ahead
+        assert len(history(victim.folder)) == 2
+        victim.rests()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number", "kept"),
     [
-        (14 + 5, signal.SIGINT, 14 + 5),
-        pytest.param(14 + 5, signal.SIGTERM, 14 + 5, marks=pytest.mark.slow),
-        pytest.param(28, signal.SIGINT, 28, marks=pytest.mark.slow),  # waits for what is measured at the epoch's end
+        (14 + 5, signal.SIGTERM, 14 + 5),
+        (28, signal.SIGINT, 28),  # waits for what is measured at the epoch's end
     ],
 )
 def test_a_signal_stops_at_the_step_and_the_run_goes_on_from_there(step, number, kept, whole, tmp_path, monkeypatch):
@@ -117,10 +134,17 @@ def test_resuming_a_finished_run_trains_nothing(tmp_path, monkeypatch):
     assert before == ((folder / "checkpoint.keras").read_bytes(), history(folder))
 
 
-@pytest.mark.parametrize("change", [{"seed": 2}, {"train": {"epochs": 4, "xla": False}}])
-def test_a_run_of_another_config_is_not_resumed(change, whole):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seed": 2}, "seed"),
+        ({"train": RUN["train"] | {"epochs": 4, "checkpoint_every": None}}, "train.checkpoint_every, train.epochs"),
+        ({"model": RUN["model"] | {"units": [32], "dropout": 0.1}}, "model.dropout, model.units"),
+    ],
+)
+def test_a_run_of_another_config_is_not_resumed(change, told, whole):
     before = (whole / "history.csv").read_bytes()
-    with pytest.raises(InputError, match="holds a run of another config"):
+    with pytest.raises(InputError, match=f"holds a run of another config: {told}; choose"):
         train.run(parsed(**change), whole, resume=True)
     assert (whole / "history.csv").read_bytes() == before
 
@@ -133,52 +157,6 @@ def test_without_resume_a_run_is_not_overwritten(whole):
 def test_resuming_an_empty_folder_starts(whole, tmp_path):
     train.run(parsed(train={"epochs": 1, "xla": False}), tmp_path, resume=True)
     assert history(tmp_path) == history(whole)[:1]
-
-
-# === Signals ===
-
-
-def hit_twice(checkpoint: callbacks.Checkpoint, reached: list[str]) -> None:
-    with checkpoint.interruptible():
-        os.kill(os.getpid(), signal.SIGINT)
-        reached.append("between")
-        os.kill(os.getpid(), signal.SIGTERM)
-        reached.append("after")
-
-
-def test_a_second_signal_does_not_wait(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    reached = []
-    with pytest.raises(SystemExit) as stop:
-        hit_twice(callbacks.Checkpoint(tmp_path / "any.keras"), reached)
-    assert stop.value.code == 143
-    assert reached == ["between"]
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_a_signal_after_the_last_step_is_not_lost(tmp_path):
-    with pytest.raises(KeyboardInterrupt), callbacks.Checkpoint(tmp_path / "any.keras").interruptible():
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_what_is_ignored_stays_ignored(tmp_path):
-    """As `nohup` and background jobs have it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with callbacks.Checkpoint(tmp_path / "any.keras").interruptible():
-        os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_other_threads_hear_no_signals(tmp_path):
-    entered = []
-
-    def enter():
-        with callbacks.Checkpoint(tmp_path / "any.keras").interruptible():
-            entered.append(True)
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert entered
 
 
 # === In a script ===
@@ -207,88 +185,3 @@ def test_the_script_of_the_documents_goes_on(tmp_path, monkeypatch):
     stopped = train.load_model(tmp_path / "stopped" / "mine.keras")
     assert int(stopped.steps) == 14 + 7
     assert_same(play("stopped"), play("whole"))
-
-
-# === Files ===
-
-
-def test_checkpoints_within_an_epoch(tmp_path):
-    """Only what is due is written: every fourth step, and the end."""
-    written = []
-
-    class Counts(callbacks.Checkpoint):
-        def save(self):
-            written.append(self._step)
-
-        def on_train_batch_end(self, batch, logs=None):
-            self._step = batch + 1
-            super().on_train_batch_end(batch, logs)
-
-        def on_epoch_end(self, epoch, logs=None):
-            self._step = "end"
-            super().on_epoch_end(epoch, logs)
-
-    for every, expected in ((4, [4, 8, "end"]), (5, [5, 10, "end"]), (12, ["end"]), (None, ["end"])):
-        counts = Counts(tmp_path / "any.keras", every=every)
-        counts.set_params({"steps": 12})
-        counts.on_epoch_begin(0)
-        for batch in range(12):
-            counts.on_train_batch_end(batch)
-        counts.on_epoch_end(0)
-        assert written == expected
-        written.clear()
-
-
-def test_curves_are_cut(tmp_path):
-    def values(folder) -> list[int]:
-        return [step for points in torture.curves(folder).values() for step, _ in points]
-
-    for first in (0, 3, 6):
-        with tf.summary.create_file_writer(str(tmp_path / "train"), filename_suffix=f".{first}").as_default():
-            for step in range(first, first + 3):
-                tf.summary.scalar("loss", step, step)
-    torn = sorted((tmp_path / "train").iterdir())[0]
-    torn.write_bytes(torn.read_bytes()[:-3])
-    event_files.cut(tmp_path, 5)
-    assert values(tmp_path) == [0, 1, 3, 4]  # 2 was torn
-    assert len(list((tmp_path / "train").iterdir())) == 2
-    before = {path: path.stat().st_ino for path in (tmp_path / "train").iterdir()}
-    event_files.cut(tmp_path, 5)
-    assert before == {
-        path: path.stat().st_ino for path in (tmp_path / "train").iterdir()
-    }  # nothing to cut, not touched
-    event_files.cut(tmp_path, 0)
-    assert not list((tmp_path / "train").iterdir())
-
-
-def write_half(path: Path) -> None:
-    with durable.replacing(path) as partial:
-        partial.write_text("half")
-        partial.write_text("\N{SNOWMAN}", encoding="ascii")
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file"
-    durable.write(path, "first")
-    with pytest.raises(UnicodeEncodeError):
-        write_half(path)
-    with pytest.raises(InputError, match="file was not written, No such file"), durable.replacing(path):
-        pass
-    assert path.read_text() == "first"
-    assert list(tmp_path.iterdir()) == [path]
-    (tmp_path / "below" / "partial-x").mkdir(parents=True)
-    durable.clean(tmp_path)
-    assert not list((tmp_path / "below").iterdir())
-    with pytest.raises(InputError, match="no such file was there before"):
-        durable.write(tmp_path / "nowhere" / "file", "text")
-
-
-def test_time_left_is_that_of_the_run(monkeypatch, capsys):
-    clock = iter([0.0, 5.0, 50.0, 300.0])
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
-    left = callbacks.TimeLeft(epochs=12)
-    for epoch in (2, 3, 4, 5):  # in whatever calls of fit
-        left.set_params({"epochs": 3})
-        left.on_train_begin()
-        left.on_epoch_begin(epoch)
-    assert capsys.readouterr().out.splitlines() == ["about 3 min left", "about 12 min left"]

@@ -1,16 +1,15 @@
-"""Runs that are killed, wherever it hurts, and resumed: they end as if nothing had happened."""
+"""Runs that are killed wherever it hurts, and resumed, again and again: they end as if nothing had happened."""
 
 import random
 import signal
-from pathlib import Path
 
 import pytest
-import yaml
 
 from tests import torture
 from tests.conftest import TINY_RUN
 
-TRAIN = {"epochs": 3, "xla": False, "checkpoint_every": 4}
+TRAIN = {"epochs": 6, "xla": False, "checkpoint_every": 4}
+RAW = TINY_RUN | {"train": TRAIN}
 SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}
 ADAM = {"name": "adam", "learning_rate": {"name": "CosineDecay", "initial_learning_rate": 1e-3}}
 RUNS = {
@@ -51,7 +50,6 @@ RUNS = {
         "optim": {key: {"name": "equalised_adam"} for key in ("discriminator", "generator")},
         "train": TRAIN
         | {
-            "epochs": 6,
             "fid": True,
             "growing": {"epochs_per_lod": 2, "batches": [200, 100], "learning_rates": [0.002, 0.001]},
         },
@@ -66,46 +64,11 @@ def player():
     made.close()
 
 
-class Victim:
-    """A run in its folder, and another that nothing stops."""
-
-    def __init__(self, player: torture.Player, folder: Path, raw: dict):
-        self.player, self.log = player, folder / "log.txt"
-        self.config, self.folder, self.whole = folder / "config.yaml", folder / "run", folder / "whole"
-        self.config.write_text(yaml.safe_dump(TINY_RUN | {"train": TRAIN} | raw))
-        assert self.play(self.whole) == 0, self.log.read_text()
-        self.size = (self.whole / "checkpoint.keras").stat().st_size
-
-    def play(self, folder: Path, **fate) -> int:
-        return self.player.play("train", self.config, "--out", folder, "--resume", log=self.log, **fate)
-
-    def resume(self, **fate) -> int:
-        return self.play(self.folder, **fate)
-
-    def rests(self) -> None:
-        """Nothing kills it any more."""
-        assert self.resume() == 0, self.log.read_text()
-        torture.assert_as_if_nothing_had_happened(self.folder, self.whole)
-
-
-def test_three_deaths(player, tmp_path):
-    victim = Victim(player, tmp_path, RUNS["aae"])
-    lines = {name: len(values) for name, values in torture.curves(victim.whole).items()}
-    assert lines["logs/train", "epoch_reconstruction"] == lines["logs/validation", "epoch_reconstruction"] == 3
-    assert victim.resume(writes=4, bytes=victim.size // 2) == -signal.SIGXFSZ  # in that at the end of the first epoch
-    assert next(victim.folder.glob("partial-*/checkpoint.keras")).stat().st_size == victim.size // 2
-    assert victim.resume(steps=6, signal="SIGTERM") == 143  # 12 steps are done: in the second epoch
-    assert "--resume goes on" in victim.log.read_text()
-    assert victim.resume(epochs=1, after="Curves") == -signal.SIGKILL  # its line and its curves are ahead
-    assert len((victim.folder / "history.csv").read_text().splitlines()) == 1 + 2
-    victim.rests()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_many_deaths(name, player, tmp_path):
     """At least ten of every kind of run, over as many runs as that takes."""
-    victim, random_ = Victim(player, tmp_path, RUNS[name]), random.Random(name)
+    victim, random_ = torture.Victim(player, tmp_path, RAW | RUNS[name]), random.Random(name)
     fates = torture.fates(random_, ("LearningRates", "CSVLogger", "Curves", "Equilibrium", "OnDisk"), victim.size)
     deaths = 0
     while deaths < 10:
@@ -124,7 +87,7 @@ def test_many_deaths(name, player, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_full_disk(share, player, tmp_path):
-    victim = Victim(player, tmp_path, RUNS["aae"])
+    victim = torture.Victim(player, tmp_path, RAW | RUNS["aae"])
     assert victim.resume(writes=3, bytes=int(share * victim.size), full=True) == 2
     told = victim.log.read_text().splitlines()[-1]
     assert told.startswith("error: ")

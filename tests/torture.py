@@ -17,6 +17,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 STEPS, WRITES, EPOCHS = "steps", "writes", "epochs"  # what a fate counts
 
 
@@ -44,6 +46,35 @@ class Player:
         self.process.stdin.close()
         self.process.wait(60)
         self.process.stdout.close()
+
+
+class Victim:
+    """A run in its folder, and another of the same config that nothing stops.
+
+    Args:
+        raw: the config.
+        whole: the folder of the other; None: it is made.
+    """
+
+    def __init__(self, player: Player, folder: Path, raw: dict[str, Any], whole: Path | None = None):
+        self.player, self.log, self.config = player, folder / "log.txt", folder / "config.yaml"
+        self.folder, self.whole = folder / "run", whole or folder / "whole"
+        self.config.write_text(yaml.safe_dump(raw))
+        if whole is None:
+            assert self.play(self.whole) == 0, self.log.read_text()
+        self.size = (self.whole / "checkpoint.keras").stat().st_size
+
+    def play(self, folder: Path, **fate: Any) -> int:
+        return self.player.play("train", self.config, "--out", folder, "--resume", log=self.log, **fate)
+
+    def resume(self, **fate: Any) -> int:
+        """As `Player.play`."""
+        return self.play(self.folder, **fate)
+
+    def rests(self) -> None:
+        """Nothing stops it any more, and nothing is to show that something had."""
+        assert self.resume() == 0, self.log.read_text()
+        assert_as_if_nothing_had_happened(self.folder, self.whole)
 
 
 # === What a run leaves ===
