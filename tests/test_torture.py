@@ -1,5 +1,6 @@
 """Runs that are killed wherever it hurts, and resumed, again and again: they end as if nothing had happened."""
 
+import collections
 import random
 import signal
 
@@ -8,7 +9,7 @@ import pytest
 from tests import torture
 from tests.conftest import TINY_RUN
 
-TRAIN = {"epochs": 6, "xla": False, "checkpoint_every": 4}
+TRAIN = {"epochs": 4, "xla": False, "checkpoint_every": 4}
 RAW = TINY_RUN | {"train": TRAIN}
 SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}
 ADAM = {"name": "adam", "learning_rate": {"name": "CosineDecay", "initial_learning_rate": 1e-3}}
@@ -67,21 +68,22 @@ def player():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_many_deaths(name, player, tmp_path):
-    """At least ten of every kind of run, over as many runs as that takes."""
+    """At least eight of every kind of run, over as many runs as that takes."""
     victim, random_ = torture.Victim(player, tmp_path, RAW | RUNS[name]), random.Random(name)
     fates = torture.fates(random_, ("LearningRates", "CSVLogger", "Curves", "Equilibrium", "OnDisk"), victim.size)
-    deaths = 0
-    while deaths < 10:
+    deaths, kinds = 0, collections.Counter()
+    while deaths < 8:
         victim.folder = tmp_path / f"run-{deaths}"
         for fate in fates:
             code = victim.resume(**fate)
             if code == 0:  # that fate did not come
                 break
             deaths += 1
+            kinds[" ".join(fate)] += 1
             asked = {"SIGTERM": {143}, "SIGINT": {130}}.get(fate.get("signal"), {-signal.SIGKILL, -signal.SIGXFSZ})
             assert code in asked, (fate, victim.log.read_text())
         torture.assert_as_if_nothing_had_happened(victim.folder, victim.whole)
-    print(f"{name}: {deaths} deaths")
+    print(f"{name}: {deaths} deaths, {kinds}")
 
 
 @pytest.mark.slow
