@@ -111,6 +111,10 @@ def test_the_last_set_wins(load):
         ("data: {}\nmodel: {}\noptim: {}", ["data.name: missing"]),
         ("data: 5\nmodel: x\noptim: [1]", ["data: expected a mapping, got 5", "model: expected", "optim: expected"]),
         (GOOD + "tran: {}", ["tran: unknown key; did you mean 'train'?", "known: seed, data"]),
+        (
+            GOOD + "train: {growing: {epochs: 1, batches: [1], learning_rates: [1.0]}}",
+            ["train.growing.epochs: unknown key", "known: epochs_per_lod, batches, learning_rates"],
+        ),
         (GOOD + "train: {epoch: 3}", ["train.epoch: unknown key; did you mean 'epochs'?"]),
         (GOOD + "train: {epochs: 0}", ["train.epochs: should be greater than or equal to 1, got 0"]),
         (GOOD + "train: {epochs: 2.5}", ["train.epochs: expected an integer, got 2.5"]),

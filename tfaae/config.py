@@ -7,7 +7,7 @@ known, in `train.build`.
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pydantic
 import yaml
@@ -15,6 +15,7 @@ import yaml
 from tfaae.errors import InputError, did_you_mean, mismatch
 
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+MOST_CHARACTERS, MOST_VALUES, DEEPEST = 100_000, 10_000, 50  # of a config's YAML; those that exist have 2,000 and 100
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -99,7 +100,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     if not path.is_file():
         raise InputError(f"no config file {path}; `tfaae configs` lists the ones that come with the package")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a YAML file: it holds no UTF-8 text") from None
     return read(text, str(path), overrides)
@@ -147,10 +149,40 @@ def _one_or_three(channels: int) -> int:
 
 
 def _yaml(text: str, source: str) -> Any:
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"{source}: {len(text)} characters, more than any config's; expected up to {MOST_CHARACTERS}")
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data alone, no Python objects
-    except (yaml.YAMLError, RecursionError) as error:
+        loader = _Loader(text)  # a SafeLoader: plain data alone, no Python objects
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measured(node, {})
+        return _unshared(loader.construct_document(node))
+    except Exception as error:  # at `!!int x` or 2001-99-99 PyYAML raises whatever Python did
         raise InputError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _measured(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """How many values a node stands for, and how deep, with aliases written out: a few lines can stand for billions."""
+    if id(node) not in known:
+        known[id(node)] = None  # while its parts are measured
+        pairs = node.value if isinstance(node.value, list) else []
+        parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
+        inner = [_measured(part, known) for part in parts]
+        known[id(node)] = 1 + sum(count for count, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+    found = known[id(node)]
+    if found is None:
+        raise ValueError("an alias of what it lies in")
+    if found[0] > MOST_VALUES or found[1] > DEEPEST:
+        raise ValueError(f"more than {MOST_VALUES} values, or nested deeper than {DEEPEST}")
+    return found
+
+
+def _unshared(value: Any) -> Any:
+    """A copy whose parts are all its own: what aliases share, `--set` would change in all places."""
+    if isinstance(value, dict):
+        return {key: _unshared(part) for key, part in value.items()}
+    return [_unshared(part) for part in value] if isinstance(value, list) else value
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
@@ -184,7 +216,9 @@ def _section(location: tuple[Any, ...]) -> type[Section]:
     section: type[Section] = Config
     for key in location:
         annotation = section.model_fields[key].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
-            break
-        section = annotation
+        (section,) = [kind for kind in (annotation, *get_args(annotation)) if _is_section(kind)]
     return section
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

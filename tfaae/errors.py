@@ -18,8 +18,18 @@ _EXPECTED = {  # pydantic's error types, in the words of a config
 }
 
 
+_LONGEST = 2000  # characters of a message
+
+
 class InputError(ValueError):
-    """What was expected, what came, and what to do: the command line prints it as one line and exits with code 2."""
+    """What was expected, what came, and what to do: the command line prints it as one line and exits with code 2.
+
+    Of a long message, which quotes something large, the middle is left out.
+    """
+
+    def __init__(self, told: str):
+        half = _LONGEST // 2
+        super().__init__(told if len(told) <= _LONGEST else f"{told[:half]} ... {told[-half:]}")
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -47,7 +57,14 @@ def mismatch(problem: Mapping[str, Any]) -> str:
         told = f"expected {_EXPECTED[problem['type']]}"
     else:
         told = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{told[0].lower()}{told[1:]}, got {problem['input']!r}"
+    return f"{told[0].lower()}{told[1:]}, got {_quoted(problem['input'])}"
+
+
+def _quoted(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a huge {type(value).__name__}"
 
 
 def above_zero(what: str, **values: float) -> None:

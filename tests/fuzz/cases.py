@@ -39,7 +39,7 @@ def hold(count: int, check: Callable[..., None], **strategies: SearchStrategy) -
 
 
 def outcome(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """The result, or `REFUSED` where the answer is an InputError that a user can read. Any other error is the test's."""
+    """The result, or `REFUSED` where the answer is a readable InputError; another error is the test's."""
     try:
         return function(*arguments, **named)
     except InputError as error:
