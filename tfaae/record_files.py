@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.lib.io.tf_record import tf_record_random_reader  # the only one from any place of a file
 
 from tfaae.errors import InputError
 
+HEAD = 12  # bytes before a record: its length, and the checksum of that
 FILE = re.compile(r"(.+)-r(\d\d)\.tfrecords(\.\d+)?")
 
 
@@ -37,10 +39,12 @@ def files(folder: Path, size: int | None) -> list[Path]:
     """
     if folder.is_file():
         return [folder]
+    if not folder.is_dir():
+        raise InputError(f"{folder} is neither a file nor a folder; expected *-rKK.tfrecords")
     found: dict[int, list[Path]] = defaultdict(list)
     names = set()
     for path in sorted(folder.iterdir()):
-        if match := FILE.fullmatch(path.name):
+        if (match := FILE.fullmatch(path.name)) and path.is_file():  # a pipe would be waited for
             names.add(match[1])
             found[2 ** int(match[2])].append(path)
     if not found:
@@ -61,10 +65,12 @@ def index(path: Path) -> list[Record]:
     with path.open("rb") as file:
         while end < size:
             file.seek(end)
-            head = file.read(12)  # length, and its checksum
-            length = struct.unpack("<Q", head[:8])[0] if len(head) == 12 else size
-            found.append(Record(path, len(found), end + 12, length))
-            end += 12 + length + 4  # and a checksum of the data
+            head = file.read(HEAD)
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == HEAD else size
+            if not length:
+                raise InputError(f"{path}: record {len(found)} is empty, or it is no TFRecord file; copy it again")
+            found.append(Record(path, len(found), end + HEAD, length))
+            end += HEAD + length + 4  # and a checksum of the data
             if end > size:
                 raise InputError(
                     f"{path} is cut within record {found[-1].number}, at {size} bytes, or it is no TFRecord file; "
@@ -82,9 +88,10 @@ def image(record: Record) -> np.ndarray:
         InputError: a record of something else, of too few bytes, or of no square of 2^k pixels.
     """
     where = f"{record.path}, record {record.number}"
-    with record.path.open("rb") as file:
-        file.seek(record.start)
-        contents = file.read(record.length)
+    try:
+        contents, _ = tf_record_random_reader(str(record.path)).read(record.start - HEAD)
+    except (tf.errors.OpError, IndexError) as error:
+        raise InputError(f"{where}: damaged, its checksum is another; copy the file again ({error})") from None
     try:
         features = tf.train.Example.FromString(contents).features.feature
     except Exception as error:  # protobuf's, which depends on its implementation
