@@ -233,7 +233,7 @@ def _linear(file: Path) -> tuple[np.ndarray, ...]:
     try:
         with np.load(file) as stored:
             found = tuple(stored[name].reshape(-1) for name in VGG16_LINEAR)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # numpy, zip and zlib each raise their own at a damaged file
         raise InputError(f"{file}: expected an .npz with arrays {', '.join(VGG16_LINEAR)} ({error})") from error
     lengths = [len(weights) for weights in found]
     if lengths != VGG16_CHANNELS or min(weights.min() for weights in found) < 0:

@@ -1,6 +1,7 @@
 """Requests from a command line: arrays and pictures from files, answers to files."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -40,14 +41,25 @@ def read(words: Sequence[str], known: Mapping[str, Signature], signature: str) -
 
 def _array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("no such file")
+        found = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a size that is claimed takes no memory
+    except Exception as error:  # NumPy reads the head as Python, with Python's errors
         raise InputError(f"{path} is no .npy array of numbers: {error}") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{path} is no .npy array of numbers but an archive of arrays")
+    return _numeric(path, found)
+
+
+def _numeric(what: object, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{what}: expected numbers, got {array.dtype} {list(array.shape)}")
+    return array
 
 
 def _picture(path: Path, shape: Sequence[int | None]) -> np.ndarray:
-    if len(shape) != 4:
-        raise InputError(f"{path} is a picture, but the input takes {len(shape)} dimensions")
+    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] not in (1, 3):
+        raise InputError(f"{path} is a picture, but the input takes {list(shape)[1:]}")
     pixels = read_image(path, DataConfig(name="folder", size=shape[1], channels=shape[3]))
     if isinstance(pixels, str):
         raise InputError(f"{path} cannot be read: {pixels}")
@@ -56,9 +68,10 @@ def _picture(path: Path, shape: Sequence[int | None]) -> np.ndarray:
 
 def _number(word: str, text: str) -> np.ndarray:
     try:
-        return np.array(json.loads(text))
-    except ValueError:
+        found = np.array(json.loads(text))
+    except (ValueError, RecursionError):
         raise InputError(f"{word}: expected a number, a list, or a .npy, {' or '.join(SUFFIXES)} file") from None
+    return _numeric(word, found)
 
 
 def write(answer: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray], out: Path | None) -> Iterator[str]:
@@ -72,7 +85,8 @@ def write(answer: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray], out
     if out is None and pictures:
         raise InputError("the answer is images; say where to with --out samples.png")
     if out is None:
-        yield from (" ".join(f"{number:.6g}" for number in row) for row in value)
+        rows = value.reshape(value.shape[0] if value.ndim else 1, math.prod(value.shape[1:]))
+        yield from (" ".join(f"{number:.6g}" for number in row) for row in rows)
         return
     if out.suffix == ".npy":
         np.save(out, value)

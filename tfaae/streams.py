@@ -2,7 +2,6 @@
 
 import json
 import math
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -106,11 +105,21 @@ def over_batches(
         rows = min(batch, count - start)
         found = function(start, *(_padded(array[start : start + rows], batch) for array in arrays))
         new = {name: np.asarray(values)[..., :rows] for name, values in found.items()}
-        kept = {name: np.concatenate((kept[name], new[name]), -1) for name in new} if kept else new
+        kept = _joined(file, kept, new) if kept else new
         if file is not None:
             _write(Path(file), kept, settings or {})
         bar.update(start + rows)
     return kept
+
+
+def _joined(file: str | Path | None, kept: Results, new: Results) -> dict[str, np.ndarray]:
+    if kept.keys() != new.keys() or any(kept[name].shape[:-1] != new[name].shape[:-1] for name in new):
+        raise InputError(f"{file} holds {_told(kept)}, but what follows is {_told(new)}; give another file")
+    return {name: np.concatenate((kept[name], new[name]), -1) for name in new}
+
+
+def _told(arrays: Results) -> dict[str, list[int]]:
+    return {name: list(array.shape) for name, array in arrays.items()}
 
 
 def fingerprint(model: Any, images: np.ndarray) -> dict[str, float]:
@@ -135,10 +144,14 @@ def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not file.exists():
         return {}
     try:
+        if not file.is_file():
+            raise ValueError("no file")
         with file.open("rb") as stream, np.load(stream) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        before = json.loads(str(arrays.pop("settings")))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        before = dict(json.loads(str(arrays.pop("settings"))))
+        if len({array.shape[-1] for array in arrays.values()}) != 1:
+            raise ValueError(f"arrays {_told(arrays)}")
+    except Exception as error:  # numpy, zip, zlib and JSON each raise their own at a damaged file
         raise InputError(f"{file} does not hold finished batches ({error}); give another file") from None
     for name in sorted({*before, *settings}):
         if not _same(before.get(name), settings.get(name)):
