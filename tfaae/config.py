@@ -16,6 +16,7 @@ from tfaae.errors import InputError, did_you_mean, mismatch
 
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 MOST_CHARACTERS, MOST_VALUES, DEEPEST = 100_000, 10_000, 50  # of a config's YAML; those that exist have 2,000 and 100
+LARGEST = 8192  # pixels, of an image's side
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -54,7 +55,9 @@ class DataConfig(Section):
     download: bool = False  # let tensorflow-datasets use the network
     path: str | None = None  # the .npz file, or the folder of images or TFRecords
     stream: bool = False  # training images stay on disk and are read batch by batch: folder and tfrecords
-    size: Count | None = None  # height and width to resize to; None keeps the source's
+    size: Annotated[int, pydantic.Field(ge=1, le=LARGEST)] | None = (
+        None  # height and width to resize to; None keeps the source's
+    )
     channels: Annotated[int, pydantic.AfterValidator(lambda c: _one_or_three(c))] | None = None  # 1 grey, 3 RGB
 
 
@@ -123,6 +126,14 @@ def parse(raw: dict[str, Any], source: str = "config") -> Config:
         return Config.model_validate(raw)
     except pydantic.ValidationError as error:
         raise InputError(f"{source}: {'; '.join(_problems(error))}") from None
+
+
+def expanded(path: str) -> Path:
+    """A path of a config, `~` written out. Raises an InputError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def folder() -> Path:

@@ -1,5 +1,6 @@
 """Data: named sources -> float32 images in [0, 1] and int32 labels, in batches that (seed, epoch) alone orders."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from tfaae.config import DataConfig
 from tfaae.errors import InputError
-from tfaae.image_sources import SOURCES, Split, fitted, tensorflow_datasets
+from tfaae.image_sources import SOURCES, Split, check_memory, fitted, tensorflow_datasets
 
 LABELLED_STREAM = 2**30  # a bit of the seed: the labelled images have an order of their own
 BINARY_STREAM = 2**29  # another bit: binary pixels
@@ -55,12 +56,17 @@ def load(config: DataConfig, seed: int = 0) -> Data:
         )
     for split in splits:
         check(split, len(source.classes))
+    if config.size and not source.train.stored:
+        check_memory(sum(map(len, splits)), (config.size, config.size, config.channels or 1))
     splits = [
         split if split.stored else Split(np.asarray(fitted(split.images, config)), split.labels) for split in splits
     ]
     if config.test and source.test is not None:
         raise InputError(f"data.test: leave it out; {config.name} has a test set of its own")
-    height, width = splits[0].images.shape[1:3]
+    shapes = [split.images.shape[1:] for split in splits]
+    if len(set(shapes)) > 1:
+        raise InputError(f"training images are {list(shapes[0])}, test images {list(shapes[1])}; set data.size")
+    height, width = shapes[0][:2]
     if height != width:
         raise InputError(f"images are {height} x {width}, models take squares; set data.size to crop and resize them")
     train, test = splits if source.test is not None else _hold_out(splits[0], config.test or len(splits[0]) // 6 or 1)
@@ -110,7 +116,7 @@ def _keep_labels(labels: np.ndarray, count: int, classes: int, seed: int) -> np.
 def check(split: Split, classes: int = 0) -> None:
     """Raises an InputError unless images are `[n, h, w, 1 or 3]`, finite, in [0, 1], and labels -1 to classes - 1."""
     images, labels = split
-    if len(images.shape) != 4 or images.shape[-1] not in (1, 3) or not len(images):
+    if len(images.shape) != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise InputError(f"expected images [n, height, width, 1 or 3] with n above 0, got {list(images.shape)}")
     if not split.stored:  # whose pixels are bytes
         _check_pixels(images)
@@ -205,6 +211,12 @@ def _reader(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.ensure_shape(pixels, [*rows.shape, *split.images.shape[1:]])
 
     return read
+
+
+def input_error(error: tf.errors.OpError) -> InputError | None:
+    """The InputError that reading images raised within the graph, which tells of it in a text; None: another error."""
+    found = re.search(r"InputError: (.*)", str(error.message))
+    return InputError(found[1]) if found else None
 
 
 def in_order(split: Split, batch: int) -> tf.data.Dataset:

@@ -1,10 +1,14 @@
 """Where images come from: named sources -> float32 images in [0, 1] and int32 labels, not yet split."""
 
 import logging
+import math
 import os
 import re
-from collections.abc import Callable
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +18,18 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tfaae import record_files
-from tfaae.config import DataConfig
+from tfaae.config import DataConfig, expanded
 from tfaae.errors import InputError, did_you_mean
 from tfaae.stored_images import StoredImages
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # by content: Pillow would hand EPS to Ghostscript
+MOST_PIXELS = 2**26  # of an image file; a few kilobytes can claim billions
 MOST_CLASSES = 100_000  # a label above is no class number
 DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a half minutes of silence when offline
+
+# of damaged EXIF data, which does no harm, and of large images, which are refused here
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Split(NamedTuple):
@@ -74,6 +83,7 @@ def _four_points(config: DataConfig) -> Source:
 
 def _none(config: DataConfig) -> Source:
     """No images: what a model of a target, which draws its own codes, counts its steps by; 1,000 to an epoch."""
+    check_memory(1000 * config.batch, (1, 1, 1))
     empty = np.zeros((1000 * config.batch, 1, 1, 1), np.float32)
     split = Split(empty, np.full(len(empty), -1, np.int32))
     return Source(split, split.take(slice(1)), ())
@@ -82,9 +92,15 @@ def _none(config: DataConfig) -> Source:
 def _npz(config: DataConfig) -> Source:
     """A `.npz` file with x_train, y_train, x_test, y_test as Keras keeps them, or images and, perhaps, labels."""
     path = _existing(config, "a .npz file")
+    if not path.is_file():
+        raise InputError(f"{path} is not a .npz file of plain arrays: it is no file")
     try:
+        with zipfile.ZipFile(path) as archive:
+            _check_memory(f"{path}: its arrays", sum(entry.file_size for entry in archive.infolist()))
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
+    except InputError:
+        raise
     except Exception as error:  # numpy, zip and zlib each raise their own at a damaged file
         raise InputError(f"{path} is not a .npz file of plain arrays: {error}") from None
     name = "x_train" if "x_train" in arrays else "images"
@@ -109,9 +125,11 @@ def from_arrays(images: np.ndarray, labels: np.ndarray | None = None) -> Split:
     labels = np.full(len(images), -1) if labels is None else np.asarray(labels).reshape(-1)
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"expected integer labels, got {labels.dtype}")
-    if labels.max(initial=-1) >= MOST_CLASSES:
-        raise InputError(f"expected labels -1 (unknown) to classes - 1, got {labels.max()}")
-    return Split(images.astype(np.float32, copy=False), labels.astype(np.int32))
+    wrong = labels[(labels < -MOST_CLASSES) | (labels >= MOST_CLASSES)]  # in their own type: int32 would wrap around
+    if len(wrong):
+        raise InputError(f"expected labels -1 (unknown) to classes - 1, got {wrong.max()}")
+    with np.errstate(over="ignore"):  # to infinity, which is refused
+        return Split(images.astype(np.float32, copy=False), labels.astype(np.int32))
 
 
 def _folder(config: DataConfig) -> Source:
@@ -122,13 +140,10 @@ def _folder(config: DataConfig) -> Source:
         raise InputError(f"no images under {root}; expected files that end in {', '.join(SUFFIXES)}")
     names = [path.relative_to(root).parts[0] if path.parent != root else "" for path in files]
     classes = sorted(set(names) - {""})
-    look = partial(_stored_shape if config.stream else read_image, config=config)
-    with ThreadPoolExecutor() as pool:
-        read: list[Any] = list(pool.map(look, files))
-    broken = [f"{path} ({reason})" for path, reason in zip(files, read, strict=True) if isinstance(reason, str)]
-    if broken:
-        raise InputError(f"{len(broken)} of {len(files)} images cannot be read: {_some(broken)}; mend or remove them")
-    shapes = [image if isinstance(image, tuple) else image.shape for image in read]
+    shapes = _of_all(files, partial(_stored_shape, config=config))
+    if not config.stream:
+        check_memory(len(files), max(shapes, key=math.prod))
+    read = [] if config.stream else _of_all(files, partial(read_image, config=config))
     if len(set(shapes)) > 1:
         firsts = [f"{shape} ({files[shapes.index(shape)]})" for shape in sorted(set(shapes))]
         raise InputError(f"images differ in size or channels: {_some(firsts)}; set data.size and data.channels")
@@ -139,6 +154,30 @@ def _folder(config: DataConfig) -> Source:
     return Source(Split(stored, labels), None, tuple(classes))
 
 
+def _of_all(files: list[Path], look: Callable[[Path], Any]) -> list[Any]:
+    """What `look` sees in each file. Raises an InputError that names those where it gives a reason instead, a text."""
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(look, files))
+    broken = [f"{path} ({reason})" for path, reason in zip(files, found, strict=True) if isinstance(reason, str)]
+    if broken:
+        raise InputError(f"{len(broken)} of {len(files)} images cannot be read: {_some(broken)}; mend or remove them")
+    return found
+
+
+def check_memory(count: int, shape: tuple[int, ...]) -> None:
+    """Raises an InputError where so many float32 images of a shape are more than this machine has memory for."""
+    _check_memory(f"{count} images {list(shape)}", 4 * count * math.prod(shape))
+
+
+def _check_memory(what: str, needed: int) -> None:
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise InputError(
+            f"{what} take {needed / 2**30:.1f} GiB, this machine has {there / 2**30:.1f}; use fewer or a smaller "
+            "data.size, or leave them on disk with data.stream (folder, tfrecords)"
+        )
+
+
 def _whole_image(path: Path, config: DataConfig) -> np.ndarray:
     image = read_image(path, config)
     if isinstance(image, str):
@@ -146,10 +185,23 @@ def _whole_image(path: Path, config: DataConfig) -> np.ndarray:
     return image
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, its head read alone. Raises a ValueError where it is nothing to decode."""
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("no such file")
+    with Image.open(path, formats=FORMATS) as file:
+        if not 0 < math.prod(file.size) <= MOST_PIXELS:
+            raise ValueError(f"{file.size[0]} x {file.size[1]} pixels; expected 1 to {MOST_PIXELS} in all")
+        if file.mode == "F":
+            raise ValueError("floating-point pixels have no known range; convert the image to 8 or 16 bits")
+        yield file
+
+
 def _stored_shape(path: Path, config: DataConfig) -> tuple[int, int, int] | str:
     """The shape that `read_image` would give, from the file's head alone; the reason as a text where that fails."""
     try:
-        with Image.open(path) as file:
+        with _opened(path) as file:
             return _shape(file, config)
     except Exception as error:
         return str(error) or type(error).__name__
@@ -164,14 +216,13 @@ def _shape(file: Image.Image, config: DataConfig) -> tuple[int, int, int]:
 def read_image(path: Path, config: DataConfig) -> np.ndarray | str:
     """`[h, w, c]` uint8, cropped to a square and resized as the config says; the reason as a text where that fails."""
     try:
-        with Image.open(path) as file:
+        with _opened(path) as file:
             size, _, channels = _shape(file, config)
             image = _eight_bits(ImageOps.exif_transpose(file)).convert("L" if channels == 1 else "RGB")
+        sampled = Image.Resampling.LANCZOS if size < min(image.size) else Image.Resampling.BICUBIC
+        image = ImageOps.fit(image, (size, size), sampled)
     except Exception as error:  # Pillow raises anything from SyntaxError to struct.error at a damaged file
         return str(error) or type(error).__name__
-    image = ImageOps.fit(
-        image, (size, size), Image.Resampling.LANCZOS if size < min(image.size) else Image.Resampling.BICUBIC
-    )
     return np.asarray(image, np.uint8).reshape(size, size, channels)
 
 
@@ -187,14 +238,14 @@ def _tfrecords(config: DataConfig) -> Source:
             f"{[size, size, channels]}; leave them out"
         )
     stored = StoredImages(lambda row: record_files.image_of(records[row], shape), np.arange(len(records)), shape)
+    if not config.stream:
+        check_memory(len(records), shape)
     split = Split(stored, np.full(len(records), -1, np.int32))
     return Source(split if config.stream else split.in_memory(), None, ())
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """What Pillow converts to grey or RGB as it should: left alone, it clips 16 bits to white."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range; convert the image to 8 or 16 bits")
     if image.mode.startswith("I"):
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
@@ -267,6 +318,7 @@ def _tfds_split(builder, name: str, config: DataConfig) -> Split:
     examples = builder.as_dataset(split=name).map(decode, num_parallel_calls=2, deterministic=True)
     if None in examples.element_spec[0].shape:
         raise InputError(f"images of {builder.name} differ in size; set data.size")
+    check_memory(builder.info.splits[name].num_examples, tuple(examples.element_spec[0].shape))
     try:
         images, labels = next(examples.batch(builder.info.splits[name].num_examples).as_numpy_iterator())
     except tf.errors.OpError as error:
@@ -289,7 +341,7 @@ SOURCES: dict[str, Callable[[DataConfig], Source]] = {
 def _existing(config: DataConfig, what: str) -> Path:
     if config.path is None:
         raise InputError(f"data.name {config.name} needs data.path: {what}")
-    path = Path(config.path).expanduser()
+    path = expanded(config.path)
     if not path.exists():
         raise InputError(f"data.path {path} does not exist; expected {what}")
     return path

@@ -134,7 +134,7 @@ def _check(name: str, runs: dict[Path, Config]) -> None:
 
 def _wherever(config: Config) -> Config:
     """The config without what only says where data lies."""
-    path = config.data.path and str(Path(config.data.path).expanduser().absolute())
+    path = config.data.path and str(configs.expanded(config.data.path).absolute())
     data = config.data.model_copy(update={"data_dir": None, "download": False, "path": path})
     return config.model_copy(update={"data": data})
 

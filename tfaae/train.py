@@ -64,7 +64,7 @@ class Run:
 def _absolute(config: Config) -> Config:
     """The config with paths that hold in any working directory."""
     paths = {key: getattr(config.data, key) for key in ("path", "data_dir")}
-    found = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path}
+    found = {key: str(configs.expanded(path).absolute()) for key, path in paths.items() if path}
     return config.model_copy(update={"data": config.data.model_copy(update=found)})
 
 
@@ -227,8 +227,10 @@ def _fit(
                 verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
                 callbacks=callbacks,
             )
-        except BaseException:
+        except BaseException as error:
             _close(callbacks)
+            if isinstance(error, tf.errors.OpError) and (told := sources.input_error(error)):
+                raise told from None  # an image that was read while training
             raise
 
 
