@@ -56,7 +56,7 @@ def of_model(
 
 def image_grid(images: np.ndarray, title: str = "") -> Figure:
     """`[rows, columns, h, w, c]` images in [0, 1] as one picture with hairlines between."""
-    return _picture(_sheet(images), title)
+    return _picture(contact_sheet(images), title)
 
 
 def samples(images: np.ndarray, columns: int = 10, title: str = "decoded draws from the prior") -> Figure:
@@ -126,7 +126,7 @@ def multi_resolution(inputs: np.ndarray, outputs: np.ndarray, levels: int) -> Fi
             f"{size} pixels"
         )
     pairs = np.stack([inputs, outputs], axis=1)  # [n, 2, h, w, c]
-    sheets = [_sheet(_halved(pairs[2**level - 1 : 2 ** (level + 1) - 1], level)) for level in range(levels)]
+    sheets = [contact_sheet(_halved(pairs[2**level - 1 : 2 ** (level + 1) - 1], level)) for level in range(levels)]
     height = max(map(len, sheets))  # hairlines add up
     padded = [np.pad(sheet, ((0, height - len(sheet)), (0, 0), (0, 0)), constant_values=1) for sheet in sheets]
     return _picture(_beside(padded, 1 + size // 5), "images and their reconstructions")
@@ -313,7 +313,7 @@ def sprite(images: np.ndarray) -> np.ndarray:
     return sheet.reshape(side * height, side * width, channels)
 
 
-def _sheet(images: np.ndarray) -> np.ndarray:
+def contact_sheet(images: np.ndarray) -> np.ndarray:
     """`[rows, columns, h, w, c]` -> one picture `[rows (h + 1) - 1, columns (w + 1) - 1, c]` with white hairlines."""
     rows, columns, height, width, channels = images.shape
     framed = np.ones((rows, columns, height + 1, width + 1, channels), images.dtype)
@@ -329,7 +329,7 @@ def _beside(sheets: Sequence[np.ndarray], gap: int) -> np.ndarray:
 
 def _set_apart(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Two sheets of `[rows, columns, h, w, c]` images with a fifth of an image between."""
-    return _beside([_sheet(left), _sheet(right)], 1 + left.shape[3] // 5)
+    return _beside([contact_sheet(left), contact_sheet(right)], 1 + left.shape[3] // 5)
 
 
 def _picture(sheet: np.ndarray, title: str) -> Figure:

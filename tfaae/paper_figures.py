@@ -1,4 +1,4 @@
-"""The figures of the papers, drawn anew from the finished runs of the experiments."""
+"""The figures of the papers, and the README's, drawn anew from the finished runs of the experiments."""
 
 import csv
 from pathlib import Path
@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfaae import data as sources
-from tfaae import figures, likelihood, metrics, records, reference, reproduce, train
+from tfaae import figures, likelihood, metrics, overview, records, reference, reproduce, train
 from tfaae.data import Data
 from tfaae.experiments import find
 
-NEAREST = "nearest"  # these two are not among the pictures of a model
+NEAREST = "nearest"  # these are not among the pictures of a model
 MARGINALS = "marginals"
 DIVERGENCE = "divergence"  # of every part of the experiment
+OVERVIEW = "overview"  # the README's
 LINES = {
     "mean_field": "Gaussian, mean-field",
     "full_rank": "Gaussian, full-rank",
@@ -28,7 +29,7 @@ class PaperFigure(NamedTuple):
 
     experiment: str
     part: str
-    picture: str  # of those that `figures.of_model` draws, or NEAREST, MARGINALS or DIVERGENCE
+    picture: str  # of those that `figures.of_model` draws, or one of those above
 
 
 def write(runs: str | Path) -> tuple[list[Path], list[str]]:
@@ -79,6 +80,8 @@ def _draw(model: Any, data: Data, picture: str) -> Figure:
     if picture == MARGINALS:
         draws, exact = np.asarray(model.sample(4000, seed=0)), reference.exact_samples(4000, seed=0)
         return figures.marginals(draws, model.density.coordinates, reference=exact)
+    if picture == OVERVIEW:
+        return overview.of_model(model, data.test.images, data.test.labels)
     if picture == NEAREST:
         samples = np.asarray(model.sample(90, seed=0))
         found = likelihood.nearest(samples[8::9], data.train.images)
@@ -89,6 +92,7 @@ def _draw(model: Any, data: Data, picture: str) -> Figure:
 
 
 FIGURES = {
+    "overview": PaperFigure("aae-mnist-priors", "swiss_roll", OVERVIEW),
     "2a_aae_normal": PaperFigure("aae-mnist-priors", "normal", "codes"),
     "2b_aae_mixture": PaperFigure("aae-mnist-priors", "mixture", "codes"),
     "2c_vae_normal": PaperFigure("aae-mnist-priors", "normal_vae", "codes"),
