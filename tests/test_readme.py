@@ -13,8 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import tfaae
+from tests.cases import CASES
 from tests.serving import Models, grpc_server, rest_server
 from tfaae import config as configs
+from tfaae import signatures
 from tfaae.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -230,6 +232,22 @@ def test_every_model_is_in_the_index():
     assert set(re.findall(r"`(\w+)`", models)) == {
         name for name in tfaae.models.__all__ if isinstance(getattr(tfaae.models, name), type)
     } & set(tfaae.models.final_models())
+
+
+def test_every_curve_is_explained():
+    named = re.findall(r"`epoch_(\w+?)(_\.\.\.)?`", TEXTS["docs/looking.md"])
+    for name in tfaae.models.__all__:
+        for term in getattr(getattr(tfaae.models, name), "reports", ()):  # some decide at construction
+            assert any(term == start or (more and term.startswith(f"{start}_")) for start, more in named), (name, term)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"), [("vae", "encode_sample"), ("semi-supervised-paper", "classify"), ("style-alae", "style_mix")]
+)
+def test_signatures_are_as_the_table_tells(case, name):
+    (row,) = re.findall(rf"^\| `{name}`.*?\| (.*?) \|", TEXTS["docs/serving.md"], flags=re.MULTILINE)
+    found = signatures.signatures(CASES[case].build())[name]
+    assert re.findall(r"`(\w+)", row) == [spec.name for spec in found.inputs]
 
 
 def test_every_paper_of_a_model_can_be_cited():
