@@ -48,9 +48,9 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(self, path: str | Path, *, every: int | None = None, saved: Callable[[], None] = lambda: None):
         super().__init__()
         self.path, self.every, self.saved = Path(path), every, saved
-        self._leg: Leg | None = None
-        self._means: np.ndarray | None = None  # of the epoch that the leg goes on with
-        self._written = 0  # step of the epoch
+        self._begun = 0  # steps of the epoch that were taken before this leg
+        self._means: np.ndarray | None = None  # of those steps
+        self._written = 0  # steps of the epoch that the last file has seen
         self._heard: int | None = None  # a signal
 
     def legs(
@@ -64,32 +64,31 @@ class Checkpoint(keras.callbacks.Callback):
         """
         epoch, step = start or divmod(int(model.steps), steps_per_epoch)
         if step:
-            self._leg, self._means = Leg(epoch, step, steps_per_epoch - step), model.means()
-            yield self._leg
+            self._begun, self._means = step, model.means()
+            yield Leg(epoch, step, steps_per_epoch - step)
             epoch += 1
-        self._leg = None
+        self._begun = 0
         if epoch < epochs:
             yield Leg(epoch, 0, steps_per_epoch)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._written = self._leg.step if self._leg else 0
+        self._written = self._begun
         if self._means is not None:
             self.model.assign_means(self._means)
             self._means = None
 
     def on_train_batch_end(self, batch, logs=None):
-        begun = self._leg.step if self._leg else 0
         if batch + 1 == self.params["steps"]:
             return  # the end of the epoch writes it, with what is measured there
-        due = self.every is not None and begun + batch + 1 - self._written >= self.every
-        if due or self._heard is not None:
+        step = self._begun + batch + 1
+        if self._heard is not None or (self.every is not None and step - self._written >= self.every):
             self.save()
-            self._written = begun + batch + 1
+            self._written = step
         self._leave()
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
-        if self._leg:
+        if self._begun:
             self.model.stop_training = True  # the next leg has other steps to an epoch
         self._leave()
 

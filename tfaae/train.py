@@ -1,7 +1,6 @@
 """Training runs: config -> data -> model -> fit -> a folder with everything that is looked at."""
 
 import contextlib
-import csv
 import json
 import os
 import sys
@@ -329,7 +328,7 @@ def load(folder: str | Path) -> tuple[Run, Config, Any]:
             f"{files.folder} holds no run (no {files.config.name}); `tfaae train CONFIG --out {files.folder}` makes one"
         )
     if not files.checkpoint.is_file():
-        raise InputError(f"{files.folder} holds no checkpoint: training stopped before the end of its first epoch")
+        raise InputError(f"{files.folder} holds no checkpoint: training stopped before its first one")
     return files, configs.load(files.config), load_model(files.checkpoint)
 
 
@@ -362,11 +361,3 @@ def load_data(config: Config, model: PhasedModel) -> Data:
             "set data.size and data.channels"
         )
     return data
-
-
-def last_epoch(files: Run) -> int:
-    """Epochs that a run finished."""
-    if not files.history.is_file():
-        return 0
-    with files.history.open(encoding="utf-8") as lines:
-        return sum(1 for _ in csv.DictReader(lines))
