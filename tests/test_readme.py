@@ -26,18 +26,22 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 README = TEXTS["README.md"]
 every_page = pytest.mark.parametrize("page", TEXTS)
 
+
+def sets(*texts: str) -> list[str]:
+    return [f"--set={text}" for part in texts for text in part.split()]
+
+
 # What is added to a command: sizes, and the digits for MNIST, which may be absent. Of two values the last one counts.
-SMALL = ["--set=train.epochs=1", "--set=train.xla=false", "--set=model.discriminator_units=[8]"]
-DIGITS = ["--set=data.name=digits", "--set=data.size=28", "--set=data.validation=98"]
+SMALL = "train.epochs=1 train.xla=false model.discriminator_units=[8]"
+DIGITS = "data.name=digits data.size=28 data.validation=98"
 ADDED = {
-    "train photos.yaml": [
-        *SMALL,
-        "--set=data={name: folder, path: photos, size: 8, batch: 8}",
-        "--set=model.units=[4]",
-    ],
-    "train aae_mnist_swiss_roll": [*DIGITS, *SMALL, "--set=model.units=[8]"],
-    "train aae_mnist_semi_supervised_best": [*DIGITS, *SMALL, "--set=model.units=[32]"],
-    "train inference_torus": SMALL,
+    "train photos.yaml": sets(SMALL, "model.units=[4] data.size=8 data.batch=8 data.validation=4"),
+    "train aae_mnist_swiss_roll": sets(SMALL, DIGITS, "model.units=[8]"),
+    "train aae_mnist_semi_supervised_best --out runs/letters": sets(
+        SMALL, "model.units=[8] data.batch=8 data.labelled_batch=8 data.validation=4"
+    ),
+    "train aae_mnist_semi_supervised_best": sets(SMALL, DIGITS, "model.units=[32]"),
+    "train inference_torus": sets(SMALL),
     "export runs/few": ["--tflite=float32", "--tflite=int8", "--keep-inexact"],
 }
 PARTS = dict(zip(*[iter(re.split(r"^##+ (.*)\n", README, flags=re.MULTILINE)[1:])] * 2, strict=True))
@@ -46,7 +50,7 @@ RECIPES = [part for part in PARTS if re.match(r"\d\.", part)]
 
 def commands(text: str) -> list[str]:
     """What blocks tell to type after `tfaae`, without comments."""
-    lines = re.findall(r"^    tfaae ([^\n]*)", text, flags=re.MULTILINE)
+    lines = re.findall(r"^    tfaae ([^\n]*)", text.replace("\\\n", ""), flags=re.MULTILINE)
     return [shlex.join(shlex.split(line, comments=True)) for line in lines]
 
 
@@ -71,11 +75,16 @@ def run(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What the recipes start from: photos, `photos.yaml` as it is told, a picture, test images."""
+    """What the recipes start from: photos, letters, `photos.yaml` as it is told, a picture, test images."""
     folder = tmp_path_factory.mktemp("workplace")
     (folder / "photos").mkdir()
     for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (24, 12, 16, 3), np.uint8)):
         Image.fromarray(pixels).save(folder / "photos" / f"{number}.png")
+    for label in ("a", "b"):
+        (folder / "letters" / label).mkdir(parents=True)
+    for number in range(40):
+        place = folder / "letters" / ("a", "b", "", "")[number % 4]
+        Image.fromarray(np.full((30, 20), number, np.uint8)).save(place / f"{number}.png")
     (config,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
     (folder / "photos.yaml").write_text(config)
     Image.fromarray(np.zeros((40, 30), np.uint8)).save(folder / "three.png")
