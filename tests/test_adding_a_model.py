@@ -103,6 +103,7 @@ def test_the_penalty_brings_codes_to_the_prior(wae, digits):
     assert apart[10.0] < apart[0.0] / 5
 
 
+@pytest.mark.slow
 def test_its_config_and_script_run(wae, tmp_path, monkeypatch, capsys):
     """On the embedded digits, for MNIST may be absent; one epoch without XLA."""
     told = yaml.safe_load(CONFIG)

@@ -251,7 +251,12 @@ def test_every_curve_is_explained():
 
 
 @pytest.mark.parametrize(
-    ("case", "name"), [("vae", "encode_sample"), ("semi-supervised-paper", "classify"), ("style-alae", "style_mix")]
+    ("case", "name"),
+    [
+        ("vae", "encode_sample"),
+        ("semi-supervised-paper", "classify"),
+        pytest.param("style-alae", "style_mix", marks=pytest.mark.slow),
+    ],
 )
 def test_signatures_are_as_the_table_tells(case, name):
     (row,) = re.findall(rf"^\| `{name}`.*?\| (.*?) \|", TEXTS["docs/serving.md"], flags=re.MULTILINE)
