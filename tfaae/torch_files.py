@@ -177,6 +177,8 @@ def _from_stream(file: BinaryIO, head: bytes) -> Any:
         if version != STREAM_VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
             raise InputError(f"expected version {STREAM_VERSION} of PyTorch's stream, from a little-endian machine")
         contents, keys = _Pickle(storage).play(stream), _Pickle().play(stream)
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise InputError("keys of storages that are no texts")  # hashing a deep tuple would end the process
         for key in keys:
             count, size = awaited[key]
             (found,) = struct.unpack("<q", stream.read(8))
