@@ -11,7 +11,17 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export", "warm_up"},
-    {"config", "conv_families", "durable", "losses", "naming", "record_files", "stored_images", "style_layers"},
+    {
+        "config",
+        "conv_families",
+        "durable",
+        "keras_files",
+        "losses",
+        "naming",
+        "record_files",
+        "stored_images",
+        "style_layers",
+    },
     {"image_sources", "networks", "style_networks", "torch_files", "alae_networks", "checkpoints", "event_files"},
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets", "growing"},
     {"models.phased", "reference"},

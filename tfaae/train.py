@@ -1,10 +1,9 @@
 """Training runs: config -> data -> model -> fit -> a folder with everything that is looked at."""
 
 import contextlib
-import json
 import os
 import sys
-import zipfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import tensorflow as tf
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import durable, event_files, features, frechet, growing, metrics, naming, optimizers
+from tfaae import durable, event_files, features, frechet, growing, keras_files, metrics, naming, optimizers
 from tfaae.config import Config
 from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
@@ -337,14 +336,11 @@ def load_model(path: str | Path) -> Any:
 
     The file runs no code: only this package's registered models are made, from plain data.
     """
-    final_models()  # registers them
     try:
-        with zipfile.ZipFile(path) as archive:
-            described: dict[str, Any] = json.loads(archive.read("config.json"))
-        name = described.get("registered_name")
-        if name not in {f"tfaae>{model}" for model in final_models()}:
-            raise InputError(f"{path} holds {name or described.get('class_name')!r}, which is no model of tfaae")
-        return keras.saving.load_model(path, safe_mode=True)
+        keras_files.check(Path(path), final_models())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # weights or optimizer states that Keras would leave out
+            return keras.saving.load_model(path, safe_mode=True)
     except InputError:
         raise
     except Exception as error:  # zip, JSON, HDF5 and Keras each raise their own at a damaged file
