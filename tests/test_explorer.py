@@ -52,13 +52,7 @@ def write(given: Path, folder: Path) -> None:
 
 
 def save(model, folder: Path) -> None:
-    archive = keras.export.ExportArchive()
-    for layer in model.exported():
-        archive.track(layer)
-    for name in ("encode", "decode"):
-        signature = signatures.signatures(model)[name]
-        archive.add_endpoint(name, signature.function, input_signature=list(signature.inputs))
-    archive.write_out(str(folder), verbose=False)
+    signatures.write(model, folder, ["encode", "decode"])
 
 
 def decoder(content: bytes):

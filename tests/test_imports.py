@@ -12,6 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "tfaae"
 LEVELS = [
     {"errors", "seeds", "quiet", "check_export", "warm_up"},
     {
+        "checkout",
+        "checksums",
         "config",
         "conv_families",
         "durable",
@@ -88,7 +90,17 @@ ONLY = {
     "verification": {"errors", "check_export", "image_sources", "metrics", "signatures"},
     "client": {"errors", "warm_up"},
     "request_files": {"client", "config", "errors", "figures", "image_sources"},
-    "export": {"data", "errors", "onnx_files", "signatures", "tflite", "verification", "warm_up"},
+    "export": {
+        "checksums",
+        "data",
+        "errors",
+        "models.base",
+        "onnx_files",
+        "signatures",
+        "tflite",
+        "verification",
+        "warm_up",
+    },
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

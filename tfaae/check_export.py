@@ -1,11 +1,16 @@
 """Loads an export the way its users will, without tfaae: plain TensorFlow, LiteRT and, where asked, ONNX Runtime.
 
-A script, run in a fresh process by `tfaae.export`: `python -I check_export.py FOLDER REFERENCE.npz ANSWERS.npz`
-prints one JSON object, `{"differences": {what: number}, "files": [one row a .tflite file]}`. Differences from the
-reference arrays are the largest, relative to max(1, largest reference value). REFERENCE.npz holds "signature/in/name"
-and "signature/out/name" for each call, and test images and labels; ANSWERS.npz what the `.tflite` files make of those.
+A script: `python -I check_export.py FOLDER` asks an export what its `reference.npz` holds, and prints one JSON object,
+`{"differences": {what: number}, "files": [one row a .tflite file], "outside": [what misses its limit, in words]}`; its
+exit code is 1 where something does. Differences from the reference arrays are the largest, relative to max(1, largest
+reference value). TensorFlow alone is enough: what LiteRT or ONNX Runtime would read is left out where they are missing.
+
+A reference holds "signature/in/name" and "signature/out/name" for each call, "limit" and "limit <file>". An export in
+the making is asked another one, by `FOLDER REFERENCE.npz ANSWERS.npz`: no limits, but test images and labels, and
+ANSWERS.npz is written, what the `.tflite` files make of those.
 """
 
+import importlib.util
 import json
 import sys
 import time
@@ -14,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 PARTS = {"encoder": "encode", "generator": "decode", "classifier": "classify"}  # file: the signature that it holds
+REFERENCE = "reference.npz"  # of an export: requests, answers and limits
 TIMED = 100  # calls that a latency is the median of
 Arrays = dict[str, np.ndarray]
 Calls = dict[str, tuple[Arrays, Arrays]]  # {signature: (inputs, outputs)}
@@ -72,7 +78,7 @@ def session(folder: Path, calls: Calls) -> dict[str, float]:
 def tflite(folder: Path, calls: Calls) -> list[dict]:
     """One row for each `.tflite` file: part, format, size, latency and difference."""
     rows = []
-    for path in files(folder):
+    for path in files(folder) if importlib.util.find_spec("ai_edge_litert") else ():
         part, number_format = format_of(path)
         asked, wanted = calls[PARTS[part]]
         ask = runner(path)
@@ -92,7 +98,7 @@ def tflite(folder: Path, calls: Calls) -> list[dict]:
 
 def onnx(folder: Path, calls: Calls) -> dict[str, float]:
     found = {}
-    for path in sorted(folder.glob("*.onnx")):
+    for path in sorted(folder.glob("*.onnx")) if importlib.util.find_spec("onnxruntime") else ():
         import onnxruntime
 
         running = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -171,7 +177,7 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(got - wanted)) / max(1.0, np.max(np.abs(wanted))))
 
 
-def read(path: str) -> tuple[Calls, Arrays]:
+def read(path: Path) -> tuple[Calls, Arrays]:
     """The calls, and the test images."""
     calls: Calls = {}
     others = {}
@@ -184,16 +190,31 @@ def read(path: str) -> tuple[Calls, Arrays]:
     return calls, others
 
 
+def outside(found: dict, limits: Arrays) -> list[str]:
+    """What is farther off than the reference allows; nothing where it names no limits."""
+    differences = found["differences"] | {row["file"]: row["difference"] for row in found["files"]}
+    told = []
+    for what, value in differences.items() if "limit" in limits else ():
+        limit = float(limits.get(f"limit {what}", limits["limit"]))
+        if not value <= limit:
+            told.append(f"{what} is off by {value:.1e}, limit {limit:.1e}")
+    return told
+
+
 def main() -> None:
-    folder, (calls, measured) = Path(sys.argv[1]), read(sys.argv[2])
+    folder, *given = map(Path, sys.argv[1:])
+    calls, measured = read(given[0] if given else folder / REFERENCE)
     found = {
         "differences": saved_model(folder, calls) | session(folder, calls) | onnx(folder, calls),
         "files": tflite(folder, calls),
     }
-    given = answers(folder, measured["images"], measured["labels"], int(measured["reconstructed"]))
-    np.savez(sys.argv[3], **given)  # type: ignore[arg-type]
+    if given:
+        made = answers(folder, measured["images"], measured["labels"], int(measured["reconstructed"]))
+        np.savez(given[1], **made)  # type: ignore[arg-type]
+    found["outside"] = outside(found, measured)
     assert "tfaae" not in sys.modules
     print(json.dumps(found))
+    sys.exit(bool(found["outside"]))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -100,13 +99,8 @@ def _config_of_card(card: Path, overrides: Iterable[str]) -> Config:
 
 def _exported_decoder(model: LatentModel) -> bytes:
     """`one_by_one` of what an export of the model would hold."""
-    archive = keras.export.ExportArchive()
-    for layer in model.exported():
-        archive.track(layer)
-    decode = signatures.signatures(model)["decode"]
-    archive.add_endpoint("decode", decode.function, input_signature=list(decode.inputs))
     with tempfile.TemporaryDirectory() as work:
-        archive.write_out(work, verbose=False)
+        signatures.write(model, Path(work), ["decode"])
         return one_by_one(Path(work))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
+from tfaae import checkout
 from tfaae.config import Section
 from tfaae.errors import InputError
 
@@ -60,10 +61,7 @@ def folder() -> Path:
 
     Raises an InputError where the package is not in one.
     """
-    root = Path(__file__).parent.parent
-    if not (root / "pyproject.toml").is_file():
-        raise InputError("records live in the repository, and this is an installed package: work in a checkout")
-    return root / "docs" / "results"
+    return checkout.root("records") / "docs" / "results"
 
 
 def write(record: Record) -> Path:

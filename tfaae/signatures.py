@@ -4,7 +4,8 @@ A signature is there where the model has its verb: `encode_sample` of models who
 of those that sort images, `style_mix` of `StyleMixing` ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,3 +87,19 @@ def requests(model: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, di
         "seed": np.array([7, 1], np.int32),
     }
     return {name: {spec.name: given[spec.name] for spec in found.inputs} for name, found in signatures(model).items()}
+
+
+def write(model: Any, folder: Path, names: Iterable[str] | None = None) -> None:
+    """Writes signatures of a model, all of them without `names`, as a SavedModel that holds the weights they use.
+
+    `keras.export.ExportArchive` would write every weight twice (docs/notes.md).
+    """
+    found = signatures(model)
+    chosen = {name: found[name] for name in (found if names is None else names)}
+    traced = {
+        signature: tf.function(signature.function, autograph=False).get_concrete_function(*signature.inputs)
+        for signature in dict.fromkeys(chosen.values())  # serving_default is another one, too
+    }
+    module = tf.Module()
+    module.weights = list({id(one): one for function in traced.values() for one in function.variables}.values())
+    tf.saved_model.save(module, str(folder), signatures={name: traced[one] for name, one in chosen.items()})

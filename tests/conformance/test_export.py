@@ -217,32 +217,34 @@ def test_outputs_that_are_not_finite_fail_the_export(model_and_data, tmp_path):
 def test_limits_of_the_smaller_formats(name, changed, told):
     errors = {"reconstruction_error": 10.0, "error_percent": 2.0}
     file = verification.File("encoder_int8.tflite", "encoder", "int8", 1000, 0.1, 0.5)
-    report = verification.Report({"SavedModel encode": 0.0}, [file], errors, {"int8": errors | {name: changed}}, 2000)
-    verification.check(report, LIMIT, keep_inexact=True)
+    report = verification.Report(
+        {"SavedModel encode": 0.0}, [file], errors, {"int8": errors | {name: changed}}, 2000, LIMIT
+    )
+    verification.check(report, keep_inexact=True)
     if told is None:
-        verification.check(report, LIMIT)
+        verification.check(report)
         assert "Outside" not in report.markdown()
     else:
         with pytest.raises(InputError, match=told.replace("%", ".")):
-            verification.check(report, LIMIT)
+            verification.check(report)
         assert f"Outside the limits, kept on request: {told}" in report.markdown()
 
 
 @pytest.mark.parametrize("value", [2e-5, float("nan"), float("inf")])
 def test_float32_is_to_be_exact(value):
     file = verification.File("encoder.tflite", "encoder", "float32", 1000, 0.1, value)
-    report = verification.Report({"SavedModel encode": 0.0}, [file], {"reconstruction_error": 1.0}, {}, 2000)
+    report = verification.Report({"SavedModel encode": 0.0}, [file], {"reconstruction_error": 1.0}, {}, 2000, LIMIT)
     with pytest.raises(InputError, match=r"differs from the Keras model by more than 1e-05: \{'encoder\.tflite'"):
-        verification.check(report, LIMIT, keep_inexact=True)
+        verification.check(report, keep_inexact=True)
     with pytest.raises(InputError, match="SavedModel encode"):
-        verification.check(report._replace(differences={"SavedModel encode": value}, files=[]), LIMIT)
+        verification.check(report._replace(differences={"SavedModel encode": value}, files=[]))
 
 
 def test_values_that_are_not_finite_are_never_kept():
     file = verification.File("encoder_int8.tflite", "encoder", "int8", 1000, 0.1, float("inf"))
-    report = verification.Report({}, [file], {"reconstruction_error": 1.0}, {}, 2000)
+    report = verification.Report({}, [file], {"reconstruction_error": 1.0}, {}, 2000, LIMIT)
     with pytest.raises(InputError, match=r"encoder_int8\.tflite of the export gives values that are not finite"):
-        verification.check(report, LIMIT, keep_inexact=True)
+        verification.check(report, keep_inexact=True)
 
 
 def test_a_model_that_does_not_convert_says_so(model_and_data, tmp_path):

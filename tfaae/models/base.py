@@ -240,8 +240,12 @@ class Averages(keras.layers.Layer):
         super().__init__(name="averages")
         self.sources = lambda: sources  # hidden from Keras, which would take them for weights of this layer
         for source in sources:
-            self.add_weight(shape=source.shape, trainable=False).assign(source.value)
+            self.add_weight(shape=source.shape, dtype=self.stored_as(source), trainable=False).assign(source.value)
         self.built = True
+
+    def stored_as(self, source: keras.Variable) -> str:
+        """The type of a copy; in use it is cast to its source's."""
+        return source.dtype
 
     def pairs(self) -> list[tuple[keras.Variable, keras.Variable]]:
         """(source, average), weight by weight."""
