@@ -119,25 +119,6 @@ def test_relative_paths_hold_in_another_folder(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.stderr
 
 
-def test_the_card_tells_what_it_was_trained_on(run, tmp_path):
-    np.savez(tmp_path / "other.npz", images=np.random.default_rng(0).uniform(size=(40, 8, 8)).astype(np.float32))
-    other = ["--set", "data.name=npz", "--set", f"data.path={tmp_path / 'other.npz'}", "--set", "data.batch=5"]
-    asked = ("export", run, "--to", tmp_path / "mine", "--version", 7, "--tflite", "float32", *other)
-    result = tfaae(*asked, "--set", "data.validation=0")
-    assert result.exit_code == 0, result.stderr
-    card = (tmp_path / "mine" / "7" / "README.md").read_text()
-    assert card.startswith("# AAE on digits\n")
-    assert "name: digits" in card
-    assert "## Test images of npz" in card
-    assert str(tmp_path) not in card
-    assert "| `encode` | `images [n, 8, 8, 1] float32` | `codes` |" in card
-    assert sorted(path.name for path in (tmp_path / "mine" / "7").glob("*.tflite")) == [
-        "encoder.tflite",
-        "generator.tflite",
-    ]
-    assert_refused(tfaae(*asked), "mine/7 exists; leave the version out for the next free one")
-
-
 def test_a_model_of_a_density_is_not_exported(run, tmp_path, monkeypatch):
     files, resolved, _ = train.load(run)
     monkeypatch.setattr(train, "load", lambda folder: (files, resolved, GaussianInference("torus")))

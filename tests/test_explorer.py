@@ -11,15 +11,14 @@ import urllib.request
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from tests.test_cli import assert_refused, tfaae
+from tfaae import cards, explorer, signatures, train
 from tfaae import config as configs
-from tfaae import evaluate, explorer, signatures, train
 from tfaae.errors import InputError
 from tfaae.image_sources import Split
 from tfaae.models import GaussianInference, SupervisedAAE
@@ -42,7 +41,8 @@ def exported(tiny_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "digits"
     _, config, model = train.load(tiny_run)
     save(model, folder / "2")
-    (folder / "2" / "README.md").write_text(evaluate.card(config, config.data.name, model, {"error": 1.0}))
+    card = cards.write("digits", config, model, {"error": 1.0}, measured="digits", origin=None)
+    (folder / "2" / "README.md").write_text(card)
     return folder
 
 

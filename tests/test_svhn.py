@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfaae import config, data, evaluate, export, train
+from tfaae import cards, config, data, evaluate, export, train
 
 SMALL = ["model.units=[24]", "model.discriminator_units=[16]", "data.batch=20", "data.validation=40", "train.epochs=2"]
 
@@ -44,7 +44,7 @@ def test_from_data_to_export(name, overrides, measured, svhn, tmp_path):
     assert sampled.shape == (10, 32, 32, 3)
     assert 0 <= sampled.min() <= sampled.max() <= 1
     assert (files.figures / ("clusters.png" if "semi" in name else "style_by_content.png")).is_file()
-    card = evaluate.card(resolved, "svhn_cropped", model, {})
+    card = cards.write("svhn", resolved, model, {}, measured="svhn_cropped", origin=None)
     version, report = export.save(model, tmp_path / "saved", found, card=card, formats=("float32",))
     assert (version / "encoder.tflite").is_file()
     assert max(report.differences.values()) < model.export_limit

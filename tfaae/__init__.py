@@ -33,6 +33,7 @@ _HOMES = {
     "SwissRoll": "tfaae.priors",
     "OneHot": "tfaae.priors",
     "InputError": "tfaae.errors",
+    "load": "tfaae.exported",
     "load_model": "tfaae.train",
 }
 _MODULES = (
@@ -45,9 +46,11 @@ _MODULES = (
     "editing",
     "evaluate",
     "export",
+    "exported",
     "features",
     "figures",
     "frechet",
+    "gallery",
     "import_alae",
     "losses",
     "metrics",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tfaae import cli_images  # noqa: F401 - its commands join the group
+from tfaae import cli_gallery, cli_images  # noqa: F401 - their commands join the group
 from tfaae.cli_group import RUN, SET, SET_DATA, command, load_run, main, progress, start, stopping
 from tfaae.errors import InputError
 
@@ -169,7 +169,7 @@ def quality(
 
 
 @command
-@RUN
+@click.argument("model", metavar="RUN|EXPORT", type=click.Path(path_type=Path))
 @click.option("--count", type=click.IntRange(1), default=100, show_default=True, help="Images to draw.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="One seed, one set of images."
@@ -177,26 +177,31 @@ def quality(
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A .png grid, or a .npy array.  [default: RUN/samples.png]"
 )
-def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
-    """Decode draws from the prior of RUN.
+def sample(model: Path, count: int, seed: int, out: Path | None) -> None:
+    """Decode draws from the prior of RUN, or of an EXPORT, which may be a name that `tfaae models` lists.
 
     \b
     Example: tfaae sample runs/digits --count 64 --out samples.png
     """
-    out = out or run / "samples.png"
+    from tfaae import gallery
+
+    exports = gallery.is_export(model)
+    if exports and out is None:
+        raise InputError("say where to with --out; an export is left as it is")
+    out = out or model / "samples.png"
     if out.suffix not in (".png", ".npy"):
         raise InputError(f"--out takes a .png or a .npy file, got {out}")
     start()
     import numpy as np
 
-    from tfaae import figures, train
+    from tfaae import exported, figures, train
 
-    _, _, model = train.load(run)
-    drawn = model.sample(count, seed=seed).numpy()
+    loaded: Any = exported.load(model) if exports else train.load(model)[2]
+    drawn = np.asarray(loaded.sample(count, seed=seed))
     if out.suffix == ".npy":
         np.save(out, drawn)
     elif drawn.ndim == 2:  # of a model of a density
-        out.write_bytes(figures.to_png(figures.marginals(drawn, model.density.coordinates)))
+        out.write_bytes(figures.to_png(figures.marginals(drawn, loaded.density.coordinates)))
     else:
         out.write_bytes(figures.to_png(figures.samples(drawn)))
     click.echo(f"{count} {'draws' if drawn.ndim == 2 else 'images'} in {out}")
@@ -217,6 +222,13 @@ def sample(run: Path, count: int, seed: int, out: Path | None) -> None:
     show_default=True,
     help="Number format of the .tflite files; repeatable.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How the SavedModel keeps its weights; float16 halves it.",
+)
 @click.option("--onnx", is_flag=True, help="Write .onnx files too; needs `pip install 'tfaae[onnx]'`.")
 @click.option("--keep-inexact", is_flag=True, help="Keep .tflite files that lose more than the limits allow.")
 @SET_DATA
@@ -225,6 +237,7 @@ def export(
     folder: Path,
     version: int | None,
     formats: tuple[str, ...],
+    weights: str,
     onnx: bool,
     keep_inexact: bool,
     overrides: tuple[str, ...],
@@ -235,19 +248,29 @@ def export(
     Example: tfaae export runs/digits --to saved_models/digits
     """
     start()
-    from tfaae import evaluate, export, train
+    from tfaae import cards, evaluate, export, train
 
     export.check_free(folder, version)
-    _, trained, config, model = load_run(run, overrides)
+    files, trained, config, model = load_run(run, overrides)
     if not isinstance(model, train.LatentModel):
         raise InputError(f"a {type(model).__name__} has neither encoder nor decoder to export; `tfaae sample` draws")
     model = export.in_float32(model)
     data = train.load_data(config, model)
     progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
-    card = evaluate.card(trained, config.data.name, model, evaluate.evaluate(model, data))
+    values = evaluate.evaluate(model, data)
+    told = {"measured": config.data.name, "origin": cards.origin_of(files.folder, trained)}
+    card = cards.write(folder.absolute().name, trained, model, values, **told)
     progress("writing, then loading it again in a fresh process ...")
     made, report = export.save(
-        model, folder, data, card=card, version=version, formats=formats, onnx=onnx, keep_inexact=keep_inexact
+        model,
+        folder,
+        data,
+        card=card,
+        version=version,
+        formats=formats,
+        weights=weights,
+        onnx=onnx,
+        keep_inexact=keep_inexact,
     )
     _written(made, report, model.export_limit)
 

@@ -1,4 +1,4 @@
-"""Evaluation of a trained model on test images, and what its model card says."""
+"""Evaluation of a trained model on test images."""
 
 import warnings
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfaae import annealing, bounds, metrics, reference, signatures
+from tfaae import annealing, bounds, metrics, reference
 from tfaae import data as sources
-from tfaae.config import Config
 from tfaae.data import Data
 from tfaae.errors import InputError
 from tfaae.models import AAE, AdaptiveAVB, ExplicitModel, LatentModel, TwoCodes, VariationalInference
@@ -150,44 +149,3 @@ def _of_labels(model: LatentModel, data: Data, codes: np.ndarray) -> dict[str, f
         return {}
     named_by = metrics.batched(model.classify, validation.images)
     return metrics.cluster_errors(named_by, validation.labels, probabilities, test.labels)
-
-
-def card(config: Config, measured: str, model: LatentModel, values: dict[str, float]) -> str:
-    """A model card in Markdown: what it is, how it was made, what it reaches on the test images of `measured`."""
-    data = config.data.model_copy(update={"path": None, "data_dir": None})  # where data lay says nothing elsewhere
-    config = config.model_copy(update={"data": data})
-    rows = "".join(f"| {key} | {value:.5g} |\n" for key, value in values.items())
-    answers = "".join(
-        f"| `{name}` | {', '.join(f'`{spec.name} {_shape(spec)}`' for spec in found.inputs)} | `{found.output}` |\n"
-        for name, found in signatures.signatures(model).items()
-    )
-    height, width, channels = model.image_shape
-    what = (type(model).__doc__ or "").splitlines()[0]
-    return f"""# {type(model).__name__} on {config.data.name}
-
-{what}
-
-- Images: `[n, {height}, {width}, {channels}]` float32 in [0, 1]; codes: `[n, {model.code_dim}]` float32.
-- `serving_default` is `{model.serving_default}`. TFLite: `encoder` holds `encode`, `generator` `decode`, `classifier`
-  `classify`.
-
-| signature | inputs | output |
-|---|---|---|
-{answers}
-## Trained by
-
-Steps: {int(model.steps)}. Config:
-
-```yaml
-{config.to_yaml()}```
-
-## Test images of {measured}
-
-| metric | value |
-|---|---|
-{rows}"""
-
-
-def _shape(spec: tf.TensorSpec) -> str:
-    sizes = ", ".join("n" if size is None else str(size) for size in spec.shape)
-    return f"[{sizes}] {spec.dtype.name}"

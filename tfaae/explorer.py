@@ -25,10 +25,11 @@ from PIL import Image
 
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import export, figures, metrics, signatures, tflite, train
+from tfaae import export, figures, gallery, metrics, signatures, tflite, train
 from tfaae.config import Config
 from tfaae.data import Data, Split
 from tfaae.errors import InputError, choose
+from tfaae.exported import ExportedModel
 from tfaae.models import LatentModel, final_models
 
 WEB = Path(__file__).parent / "web"
@@ -50,21 +51,14 @@ class Subject(NamedTuple):
 
 
 def find(path: Path, overrides: Iterable[str] = ()) -> Subject:
-    """The model of a run, of an export `NAME/<version>`, or of the newest version of an export `NAME`.
+    """The model of a run, or of an export: `NAME/<version>`, or the newest version of `NAME`.
 
     `overrides`: of its config, `data.path=faces` say.
 
     Raises:
         InputError: neither is there, the run has no checkpoint, or the model has no decoder.
     """
-    versions = [folder for folder in path.glob("*") if folder.name.isdigit() and _is_export(folder)]
-    if versions:
-        return _of_export(max(versions, key=lambda folder: int(folder.name)), overrides)
-    return _of_export(path, overrides) if _is_export(path) else _of_run(path, overrides)
-
-
-def _is_export(folder: Path) -> bool:
-    return (folder / "saved_model.pb").is_file()
+    return _of_export(gallery.find(path), overrides) if gallery.is_export(path) else _of_run(path, overrides)
 
 
 def _of_run(folder: Path, overrides: Iterable[str]) -> Subject:
@@ -78,12 +72,12 @@ def _of_run(folder: Path, overrides: Iterable[str]) -> Subject:
 
 def _of_export(folder: Path, overrides: Iterable[str]) -> Subject:
     config = _config_of_card(folder / "README.md", overrides)
-    encode = tf.saved_model.load(str(folder)).signatures["encode"]
+    model = ExportedModel(folder)
     return Subject(
         f"{folder.absolute().parent.name}, version {folder.name}",
         config,
-        lambda images: encode(images=tf.constant(images))["codes"],
-        tuple(encode.structured_input_signature[1]["images"].shape[1:]),
+        model.encode,
+        model.image_shape,
         one_by_one(folder),
     )
 

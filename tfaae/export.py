@@ -33,9 +33,9 @@ def save(
     """Writes `folder/<version>/`: SavedModel with warm-up requests, `.tflite` files, names of the labels, a model card.
 
     Beside them a few requests with their answers (`check_export.REFERENCE`) and the checksums of all files, by which
-    `tfaae verify` looks at an export again, wherever it went. The export is made beside its place, loaded again in a fresh process without this package, compared, and moved into
-    place last: a failure leaves nothing behind, and what was there before is untouched. A model that computes in
-    bfloat16 is exported in float32 (`in_float32`).
+    `tfaae verify` looks at an export again, wherever it went. The export is made beside its place, loaded again in a
+    fresh process without this package, compared, and moved into place last: a failure leaves nothing behind, and what
+    was there before is untouched. A model that computes in bfloat16 is exported in float32 (`in_float32`).
 
     Args:
         model: a trained `LatentModel`.
@@ -82,7 +82,9 @@ def save(
 
 
 def check_free(folder: Path, version: int | None) -> None:
-    """Raises an InputError where the version exists; None is the next free one."""
+    """Raises an InputError where the version exists (None is the next free one), or where the folder is a file."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; choose a folder for the export")
     if version is not None and (folder / str(version)).exists():
         raise InputError(f"{folder / str(version)} exists; leave the version out for the next free one")
 

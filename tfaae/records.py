@@ -80,6 +80,11 @@ def read(experiment: str) -> Record:
     path = folder() / f"{experiment}.json"
     if not path.is_file():
         raise InputError(f"no record of {experiment} yet; `tfaae reproduce {experiment}` makes one")
+    return read_file(path)
+
+
+def read_file(path: Path) -> Record:
+    """The record in a file. Raises an InputError where the file is something else."""
     try:
         return Record.model_validate_json(path.read_text(encoding="utf-8"))
     except pydantic.ValidationError as error:

@@ -123,7 +123,7 @@ def _check(name: str, runs: dict[Path, Config]) -> None:
     """Raises an InputError where a folder holds a run of another config, or where data is not there."""
     for folder, config in runs.items():
         files = train.Run(folder)
-        if files.config.is_file() and _wherever(configs.load(files.config)) != _wherever(config):
+        if files.config.is_file() and wherever(configs.load(files.config)) != wherever(config):
             raise InputError(f"{folder} holds a run of another config; choose another --runs, or remove it")
     for data, seed in {config.data: config.seed for config in runs.values()}.items():
         try:
@@ -132,7 +132,7 @@ def _check(name: str, runs: dict[Path, Config]) -> None:
             raise InputError(f"{name} needs {data.name}: {error}") from error
 
 
-def _wherever(config: Config) -> Config:
+def wherever(config: Config) -> Config:
     """The config without what only says where data lies."""
     path = config.data.path and str(configs.expanded(config.data.path).absolute())
     data = config.data.model_copy(update={"data_dir": None, "download": False, "path": path})

@@ -1,9 +1,5 @@
 """Is an export as good as its model? Compared in a fresh process, on real test images."""
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfaae import check_export, metrics, signatures
+from tfaae import check_export, fresh_process, metrics, signatures
 from tfaae.errors import InputError
 from tfaae.image_sources import Split
 
@@ -101,7 +97,7 @@ Run on LiteRT. Latency: median of {check_export.TIMED} calls with one row on one
 ## What smaller formats lose
 
 Errors on {min(self.images, RECONSTRUCTED)} test images, encoder and generator of one format together{classified}.
-Allowed: {RECONSTRUCTION_LIMIT - 1:.0%} of the reconstruction error, {CLASSIFICATION_LIMIT} points of the error in percent.
+Allowed: {RECONSTRUCTION_LIMIT - 1:.0%} of the reconstruction error, {CLASSIFICATION_LIMIT} points of classification.
 
 | format | {" | ".join(name.replace("_", " ") for name in names)} |
 |---|{"---|" * len(names)}
@@ -122,7 +118,7 @@ def verify(model: Any, folder: Path, asked: Arrays, *, stored: Any | None = None
     with tempfile.TemporaryDirectory() as work:
         given, answers = Path(work) / "reference.npz", Path(work) / "answers.npz"
         np.savez(given, **asked)  # type: ignore[arg-type]
-        found = in_fresh_process(folder, given, answers)
+        found = fresh_process.check(folder, given, answers)
         with np.load(answers) as arrays:
             made = dict(arrays)
     formats = dict.fromkeys(key.partition("/")[0] for key in made)
@@ -142,21 +138,6 @@ def verify(model: Any, folder: Path, asked: Arrays, *, stored: Any | None = None
     )
     check(report, keep_inexact=keep_inexact)
     return report
-
-
-def in_fresh_process(folder: Path, *files: Path) -> dict[str, Any]:
-    """What `check_export` finds of an export, in a process that does not know this package.
-
-    Raises:
-        InputError: the export does not load.
-    """
-    command = [sys.executable, "-I", check_export.__file__, str(folder), *map(str, files)]
-    alone = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold the GPU's memory
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
-    if not ran.stdout.strip():  # it tells in JSON what it found, also where that is bad
-        told = ran.stderr.strip().splitlines() or [f"it ended with code {ran.returncode}"]
-        raise InputError(f"the export does not load in a fresh process: {told[-1]}")
-    return json.loads(ran.stdout.splitlines()[-1])
 
 
 def check(report: Report, *, keep_inexact: bool = False) -> None:
