@@ -3,6 +3,8 @@
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -99,17 +101,18 @@ def workplace(folder, monkeypatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def visits(monkeypatch) -> list[str]:
-    """Addresses that the explorer opened; its server stops at once."""
-    found: list[str] = []
+@contextmanager
+def visits() -> Iterator[list[str]]:
+    """Addresses that the explorer opens; its server stops at once."""
 
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("webbrowser.open", found.append)
-    monkeypatch.setattr(ThreadingHTTPServer, "serve_forever", stop)
-    return found
+    found: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("webbrowser.open", found.append)
+        patch.setattr(ThreadingHTTPServer, "serve_forever", stop)
+        yield found
 
 
 # === Commands and scripts, in order ===
@@ -128,12 +131,12 @@ def test_the_first_recipe(workplace):
 
 
 @pytest.mark.slow
-def test_the_other_recipes(workplace, visits, monkeypatch):
+def test_the_other_recipes(workplace):
     learn, look, serve, phone = (PARTS[recipe] for recipe in RECIPES[1:])
     play(learn)
-    with monkeypatch.context():
+    with visits() as found:
         play(look)
-    assert len(visits) == 1
+    assert len(found) == 1
     told = commands(serve)
     run(told[0])
     with grpc_server(Models(digits=Path("saved_models/digits"))) as address:
