@@ -8,6 +8,13 @@ from tfaae.quiet import import_tensorflow
 
 import_tensorflow()
 
+import tensorflow as tf  # noqa: E402
+
+# two devices for strategies to share a batch; set before any tensor is made, and idle everywhere else
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
 SHARED = Path(__file__).parent.parent.parent / "shared"
 TFDS = SHARED / "data" / "tensorflow_datasets"
 

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tfaae"
 
 LEVELS = [
+    {"replicas"},
     {"errors", "seeds", "quiet", "check_export", "warm_up"},
     {
         "checkout",
@@ -17,12 +18,14 @@ LEVELS = [
         "config",
         "conv_families",
         "durable",
+        "fresh_process",
         "keras_files",
         "losses",
         "naming",
         "record_files",
         "stored_images",
         "style_layers",
+        "workers",
     },
     {
         "gallery",
@@ -35,6 +38,7 @@ LEVELS = [
         "event_files",
     },
     {"contrast_networks", "optimizers", "posteriors", "priors", "data", "targets", "growing"},
+    {"distribution"},
     {"models.phased", "reference"},
     {"models.base"},
     {"models.adversarial", "models.alae", "models.explicit"},

@@ -43,6 +43,7 @@ _MODULES = (
     "codes",
     "config",
     "data",
+    "distribution",
     "editing",
     "evaluate",
     "export",

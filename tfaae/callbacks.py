@@ -42,9 +42,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
         for term in self.model.reports:
             if not np.isfinite(logs[term]):
                 phase = self.model.phase_of.get(term, term)
+                steps = int(tf.convert_to_tensor(self.model.steps))
                 usual = f"Try a smaller learning rate for {phase} or a phase before it"
                 raise InputError(
-                    f"{term} is {float(logs[term])} at step {int(self.model.steps)}, in phase {phase}: stopped; the "
+                    f"{term} is {float(logs[term])} at step {steps}, in phase {phase}: stopped; the "
                     f"last good checkpoint, if any, stays. {self.model.advice.get(term, usual)}"
                 )
 
@@ -57,7 +58,7 @@ class LearningRates(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         for phase, optimizer in self.model.optimizers.items():
-            logs[f"learning_rate/{phase}"] = float(optimizer.learning_rate)
+            logs[f"learning_rate/{phase}"] = float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
 class Divergence(keras.callbacks.Callback):

@@ -1,6 +1,8 @@
 """The command line. TensorFlow is imported inside the commands, so that `--help` answers at once."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,17 @@ __all__ = ["main"]
 @SET
 @click.option("--resume", is_flag=True, help="Go on with the run in --out after its last checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the resolved config; train nothing.")
-def train(config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool) -> None:
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="GPUs of this machine that share each batch.",
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes here that share it.")
+def train(
+    config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_run: bool, devices: int, workers: int
+) -> None:
     """Train the model of CONFIG, a YAML file or a name from `tfaae configs`.
 
     \b
@@ -28,15 +40,23 @@ def train(config: str, out: Path, overrides: tuple[str, ...], resume: bool, dry_
     from tfaae import config as configs
 
     resolved = configs.load(configs.find(config), overrides)
-    start()
-    from tfaae import data, train
+    if workers > 1 and not dry_run:
+        if devices > 1 or os.environ.get("TF_CONFIG"):
+            raise InputError("--workers starts them all itself: leave --devices out, and TF_CONFIG unset")
+        from tfaae.workers import run
 
+        sets = [word for override in overrides for word in ("--set", override)]
+        sys.exit(run(workers, ["train", config, "--out", str(out), *sets, *["--resume"] * resume]))
+    start()
+    from tfaae import data, distribution, train
+
+    team = distribution.team(devices)
     if dry_run:
         train.build(resolved, data.load(resolved.data, resolved.seed))
         click.echo(resolved.to_yaml(), nl=False)
         return
     with stopping(lambda: _kept(train.Run(out))):
-        files = train.run(resolved, out, resume=resume)
+        files = train.run(resolved, out, resume=resume, team=team)
     click.echo(f"checkpoint   {files.checkpoint}")
     click.echo(f"figures      {files.figures}")
     click.echo(f"history      {files.history}")

@@ -19,6 +19,29 @@ BINARY_SEED = 777
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
 
 
+class Part(NamedTuple):
+    """Which rows of every batch a worker reads: those of `here` of the `replicas` that share it, from `first` on."""
+
+    first: int = 0
+    here: int = 1
+    replicas: int = 1
+
+    def of(self, rows: tf.Tensor) -> tf.Tensor:
+        """These rows of `[n, ...]`, n a multiple of `replicas`."""
+        each = rows.shape[0] // self.replicas
+        return rows if self.replicas == 1 else rows[self.first * each : (self.first + self.here) * each]
+
+    def by_replica(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """A worker's part of each batch, as one batch for each of its replicas."""
+        if self.here == 1:
+            return batches
+
+        def split(rows: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(rows, [self.here, rows.shape[0] // self.here, *rows.shape[1:]])
+
+        return batches.map(lambda *parts: tf.nest.map_structure(split, parts)).unbatch()
+
+
 class Data(NamedTuple):
     """A data set, split: the test images are for reports alone."""
 
@@ -148,6 +171,7 @@ def batches(
     labelled_batch: int | None = None,
     binarise: bool = False,
     flip: bool = False,
+    part: Part = Part(),  # noqa: B008 - it cannot change
 ) -> tf.data.Dataset:
     """(images, labels) for training; (seed, epoch) alone decides order and draws, so that resuming needs nothing saved.
 
@@ -160,6 +184,7 @@ def batches(
             labelled images of the split come in cycles, each cycle in its own order.
         binarise: pixels are drawn, 1 with their own value as the probability, anew in every epoch.
         flip: every other image, at random, is mirrored.
+        part: what this worker reads of each batch; all parts together are the batch.
     """
     pixels_of, labels = _reader(split), tf.constant(split.labels)
     steps = len(split) // batch
@@ -180,24 +205,26 @@ def batches(
         return tf.data.Dataset.zip(first, again.batch(labelled_batch, drop_remainder=True))
 
     def seen(rows, step, place):
-        pixels = pixels_of(rows)
+        pixels = pixels_of(part.of(rows))
 
         def uniform(shape, stream):
-            return tf.random.stateless_uniform(shape, tf.stack([seed ^ stream ^ place, tf.cast(step, tf.int32)]))
+            own = tf.stack([seed ^ stream ^ place, tf.cast(step, tf.int32)])
+            return part.of(tf.random.stateless_uniform([*rows.shape, *shape], own))  # one draw, of the whole batch
 
         if flip:
-            mirrored = uniform([tf.shape(pixels)[0], 1, 1, 1], FLIP_STREAM) < 0.5
+            mirrored = uniform([1, 1, 1], FLIP_STREAM) < 0.5
             pixels = tf.where(mirrored, pixels[:, :, ::-1], pixels)
-        return tf.cast(uniform(tf.shape(pixels), BINARY_STREAM) < pixels, tf.float32) if binarise else pixels
+        return tf.cast(uniform(pixels.shape[1:], BINARY_STREAM) < pixels, tf.float32) if binarise else pixels
 
     def gather(step, rows):
         places = rows if isinstance(rows, tuple) else (rows,)
-        pairs = [(seen(at, step, place), tf.gather(labels, at)) for place, at in enumerate(places)]
+        pairs = [(seen(at, step, place), tf.gather(labels, part.of(at))) for place, at in enumerate(places)]
         return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs, strict=True))
 
     epochs_left = tf.data.Dataset.range(first_epoch, epochs, output_type=tf.int32)
     rows = epochs_left.flat_map(epoch_rows).skip(first_step)
-    return rows.enumerate(first_epoch * steps + first_step).map(gather).prefetch(tf.data.AUTOTUNE)
+    mine = rows.enumerate(first_epoch * steps + first_step).map(gather)
+    return part.by_replica(mine).prefetch(tf.data.AUTOTUNE)
 
 
 def _reader(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -222,6 +249,24 @@ def input_error(error: tf.errors.OpError) -> InputError | None:
 def in_order(split: Split, batch: int) -> tf.data.Dataset:
     """(images, labels) for evaluation: every image once, in order."""
     return tf.data.Dataset.from_tensor_slices(tuple(split)).batch(batch)
+
+
+def in_parts(split: Split, batch: int, part: Part) -> tf.data.Dataset:
+    """As `in_order`, this worker's part: in each of `steps_in_parts` steps a batch for each of its replicas.
+
+    Batches differ in size by one row at most.
+    """
+    count = steps_in_parts(len(split), batch, part.replicas) * part.replicas
+    ends = len(split) * np.arange(count + 1) // count
+    mine = [place for place in range(count) if part.first <= place % part.replicas < part.first + part.here]
+    images, labels = (tf.constant(values) for values in split)
+    bounds = tf.data.Dataset.from_tensor_slices((ends[mine], ends[np.array(mine) + 1]))
+    return bounds.map(lambda start, end: (images[start:end], labels[start:end]))
+
+
+def steps_in_parts(count: int, batch: int, replicas: int) -> int:
+    """Steps in which replicas see `count` rows, `batch` at most each."""
+    return -(-count // (batch * replicas))
 
 
 def _hold_out(split: Split, count: int) -> tuple[Split, Split]:

@@ -10,6 +10,8 @@ from typing import Literal
 
 import tensorflow as tf
 
+from tfaae import replicas
+
 Likelihood = Literal["bernoulli", "squared"]
 Game = Literal["logistic", "lsgan", "hinge", "wgan-gp"]
 # where the codes follow the prior, every logit is 0: the discriminator can only guess
@@ -126,14 +128,19 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """
     known = tf.cast(labels >= 0, tf.float32)
     each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.maximum(labels, 0), logits=logits)
-    return tf.math.divide_no_nan(tf.reduce_sum(known * each), tf.reduce_sum(known))
+    return _mean_of_known(each, known)
 
 
 def accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Share of the known labels (`[n]`, -1 = unknown) that have the largest of `[n, k]` logits, in [0, 1]."""
     known = tf.cast(labels >= 0, tf.float32)
     right = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) == labels, tf.float32)
-    return tf.math.divide_no_nan(tf.reduce_sum(known * right), tf.reduce_sum(known))
+    return _mean_of_known(right, known)
+
+
+def _mean_of_known(each: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Replicas know different numbers of labels: each divides by its share of all; the mean is the batch's."""
+    return tf.math.divide_no_nan(tf.reduce_sum(known * each), replicas.fair(tf.reduce_sum(known), known))
 
 
 def head_separation(heads: tf.Tensor, margin: float) -> tf.Tensor:

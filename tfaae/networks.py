@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import keras
 
-from tfaae import conv_families
+from tfaae import conv_families, replicas
 from tfaae.errors import InputError, above_zero, choose, not_negative
 from tfaae.seeds import Seeds
 
@@ -108,7 +108,7 @@ class Builder:
         hidden, inputs = self._trunk(image_shape, units, input_noise, noise_dim, input_dropout)
         codes = keras.layers.Dense(outputs, kernel_initializer=self._initializer(), name="codes")(hidden)
         if self.batch_norm == "all":
-            codes = keras.layers.BatchNormalization()(codes)
+            codes = self._normalise()(codes)
         return keras.Model(inputs if noise_dim else inputs[0], codes, name="encoder_network")
 
     def _trunk(
@@ -202,9 +202,14 @@ class Builder:
 
     def _activate(self, hidden, dropout: float, normalised: bool):
         if normalised:
-            hidden = keras.layers.BatchNormalization(dtype=self.policy)(hidden)
+            hidden = self._normalise(dtype=self.policy)(hidden)
         hidden = keras.layers.Activation(self.activation, dtype=self.policy)(hidden)
         return Dropout(dropout, self.seeds)(hidden) if dropout else hidden
+
+    @staticmethod
+    def _normalise(**kwargs) -> keras.layers.Layer:
+        """Made under a strategy, its statistics are of the whole batch, not of a replica's part."""
+        return keras.layers.BatchNormalization(synchronized=replicas.planned() > 1, **kwargs)
 
     def _grow(self, hidden, image_shape: Shape, units: Sequence[int]):
         *sizes, smallest = halvings(image_shape, units)

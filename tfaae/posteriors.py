@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfaae import replicas
 from tfaae.errors import InputError, choose
 from tfaae.networks import Builder, Shape
 from tfaae.seeds import Seeds
@@ -167,7 +168,11 @@ class Basis(Posterior):
         return self.basis(tf.repeat(noise, bases, axis=1))
 
     def _moments_of(self, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        mean, variance = tf.nn.moments(self._one_for_all(self.draws) if self.draws else v, axes=[0])
+        if self.draws:
+            with self.seeds.shared():
+                mean, variance = tf.nn.moments(self._one_for_all(self.draws), axes=[0])
+        else:
+            mean, variance = replicas.moments(v)
         self.mean_v.assign_add(0.05 * (mean - self.mean_v.value))
         self.variance_v.assign_add(0.05 * (variance - self.variance_v.value))
         return mean, variance

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfaae import replicas
+
 
 class Seeds(keras.random.SeedGenerator):
     """A `keras.random.SeedGenerator` that also seeds tfp's draws and the initial weights.
@@ -14,6 +16,9 @@ class Seeds(keras.random.SeedGenerator):
     One object a model: two generators with one integer seed would draw the same numbers. `keras.random` functions take
     it as their `seed`; its state is saved with the model, so a model that was loaded draws what the saved one would
     have drawn.
+
+    Under a `tf.distribute` strategy all replicas have one state, and each draws its own numbers from it, unless what is
+    drawn belongs to the whole batch (`shared`).
 
     Args:
         seed: any integer of at least 0; None takes a random one.
@@ -23,8 +28,13 @@ class Seeds(keras.random.SeedGenerator):
         super().__init__(seed=seed)
         self._initial = np.random.default_rng(seed)
         self._given: tf.Tensor | None = None
+        self._shared = False
 
     def next(self, ordered: bool = True):
+        seed = self._one_for_all(ordered)
+        return seed if self._shared else replicas.own(seed)
+
+    def _one_for_all(self, ordered):
         if self._given is None:
             return super().next(ordered)
         given = self._given
@@ -34,6 +44,15 @@ class Seeds(keras.random.SeedGenerator):
     def stateless(self) -> tf.Tensor:
         """`[2]` int32, a new one at each call: what `tf.random.stateless_*` and tfp take as a seed."""
         return tf.cast(self.next(), tf.int32)
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Draws inside are the same on every replica."""
+        self._shared = True
+        try:
+            yield
+        finally:
+            self._shared = False
 
     @contextmanager
     def kept(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
 from tfaae import durable, event_files, features, frechet, growing, keras_files, metrics, naming, optimizers
+from tfaae.checkpoints import Leg
 from tfaae.config import Config
-from tfaae.data import Data, Split
+from tfaae.data import Data, Part, Split
+from tfaae.distribution import Team
 from tfaae.errors import InputError, choose
 from tfaae.growing import Stage
 from tfaae.models import LatentModel, PhasedModel, StyleALAE, final_models
@@ -127,7 +130,14 @@ def _in_steps(arguments: dict[str, Any], steps_per_epoch: int) -> dict[str, Any]
     }
 
 
-def run(config: Config, folder: str | Path, *, resume: bool = False, saved: Callable[[], None] = lambda: None) -> Run:
+def run(
+    config: Config,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    saved: Callable[[], None] = lambda: None,
+    team: Team | None = None,
+) -> Run:
     """Trains and leaves `config.yaml`, `checkpoint.keras`, `logs/`, `figures/` and `history.csv` in the folder.
 
     SIGTERM and Ctrl-C end it as `Checkpoint.interruptible` says.
@@ -136,25 +146,38 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, saved: Call
         resume: goes on after the last step in the checkpoint of the run that is in the folder, if there is one, to the
             same weights, history and curves as if nothing had stopped it.
         saved: is called after every checkpoint.
+        team: the replicas that share every batch, of `distribution.team`; None: one device. Its chief alone writes.
     Raises:
         InputError: anything wrong with the config, the data or the folder, before training starts; a loss that is not
-        finite, or a disk that is full.
+            finite, or a disk that is full.
+        ConnectionError: a worker of the team was lost.
     """
+    team = team or Team()
+    with team.together():
+        return _run(config, folder, resume, saved, team)
+
+
+def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], None], team: Team) -> Run:
     files = Run(folder)
-    if resume:
+    if resume and team.chief:
         durable.clean(files.folder)
     going_on = resume and files.config.is_file()
     if going_on:
         _check_same(config, files)
-    else:
+    elif team.chief:
         files.check_free()
     data = sources.load(config.data, config.seed)
-    model = build(config, data)
+    with team.scope():
+        model = build(config, data)
     plan = _plan(config, model, data)
-    if going_on and files.checkpoint.is_file():
-        model = load_model(files.checkpoint)
+    _share(config, plan, team)
+    kept, files = files, Run(team.folder(folder))
+    if going_on and kept.checkpoint.is_file():
+        with team.scope():
+            model = load_model(kept.checkpoint)
     start = _position(model, plan, len(data.train))
-    if going_on:
+    team.agree("the steps that are done", int(tf.convert_to_tensor(model.steps)))
+    if going_on and team.chief:
         files.cut(start[0])
     else:
         files.create(config)
@@ -163,9 +186,17 @@ def run(config: Config, folder: str | Path, *, resume: bool = False, saved: Call
     with checkpoint.interruptible():
         for stage in plan:
             if start[0] < stage.end:
-                _fit(model, config, data, files, checkpoint, time_left, stage, start)
+                _fit(model, config, data, files, checkpoint, time_left, stage, start, team)
                 start = (stage.end, 0)
     return files
+
+
+def _share(config: Config, plan: list[Stage], team: Team) -> None:
+    """Says how the team shares a batch, if it can."""
+    for stage in plan:
+        team.check(batch=stage.batch, labelled_batch=config.data.labelled_batch)
+    if team.replicas > 1:
+        print(team.told(plan[-1].batch), flush=True)
 
 
 def _plan(config: Config, model: PhasedModel, data: Data) -> list[Stage]:
@@ -190,6 +221,7 @@ def _fit(
     time_left: board.TimeLeft,
     stage: Stage,
     start: tuple[int, int],
+    team: Team,
 ) -> None:
     """Trains what is left of a stage, from an epoch and a step of it on."""
     split, steps = data.train, len(data.train) // stage.batch
@@ -199,29 +231,17 @@ def _fit(
     if grows and not split.stored:
         split = Split(growing.all_shrunk(split.images, model.growth.size), split.labels)
     for leg in checkpoint.legs(model, steps_per_epoch=steps, epochs=stage.end, start=start):
-        training = sources.batches(
-            split,
-            stage.batch,
-            seed=config.seed,
-            epochs=stage.end,
-            first_epoch=leg.epoch,
-            first_step=leg.step,
-            labelled_batch=config.data.labelled_batch,
-            binarise=config.data.binarise,
-            flip=config.data.flip,
-        )
-        if grows and split.stored:
-            size = model.growth.size
-            training = training.map(lambda images, labels, size=size: (growing.shrunk(images, size), labels))
-        callbacks = _callbacks(config, data, files, checkpoint, time_left)
+        callbacks = [board.StopOnNonFinite(), checkpoint]
+        if team.chief:
+            callbacks = _callbacks(config, data, files, checkpoint, time_left)
         try:
             model.fit(
-                training,
+                team.dataset(partial(_batches, config, split, stage, leg, size=model.growth.size if grows else None)),
                 epochs=stage.end,
                 initial_epoch=leg.epoch,
                 steps_per_epoch=leg.steps,
                 shuffle=False,
-                validation_data=_in_order(data.validation),
+                **_validation(data.validation, team),
                 verbose=1 if sys.stdout.isatty() and "NO_COLOR" not in os.environ else 2,
                 callbacks=callbacks,
             )
@@ -230,6 +250,25 @@ def _fit(
             if isinstance(error, tf.errors.OpError) and (told := sources.input_error(error)):
                 raise told from None  # an image that was read while training
             raise
+
+
+def _batches(config: Config, split: Split, stage: Stage, leg: Leg, part: Part, *, size: int | None) -> tf.data.Dataset:
+    """A replica's part of the batches of a leg; images that are read from disk, shrunk to `size` where it is given."""
+    training = sources.batches(
+        split,
+        stage.batch,
+        seed=config.seed,
+        epochs=stage.end,
+        first_epoch=leg.epoch,
+        first_step=leg.step,
+        labelled_batch=config.data.labelled_batch,
+        binarise=config.data.binarise,
+        flip=config.data.flip,
+        part=part,
+    )
+    if size and split.stored:
+        return training.map(lambda images, labels: (growing.shrunk(images, size), labels))
+    return training
 
 
 def _enter(model: StyleALAE, stage: Stage, images: int) -> None:
@@ -262,7 +301,7 @@ def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _position(model: PhasedModel, plan: list[Stage], images: int) -> tuple[int, int]:
     """Whole epochs that the model has seen, and steps of the next."""
-    done, rest = 0, int(model.steps)
+    done, rest = 0, int(tf.convert_to_tensor(model.steps))
     for stage in plan:
         steps = images // stage.batch
         whole = min(rest // steps, stage.end - stage.first)
@@ -272,8 +311,17 @@ def _position(model: PhasedModel, plan: list[Stage], images: int) -> tuple[int, 
     return done, rest
 
 
-def _in_order(split: Split) -> tf.data.Dataset | None:
-    return sources.in_order(split, metrics.rows_at_once(split.images)) if len(split) else None
+def _validation(split: Split, team: Team) -> dict[str, Any]:
+    """Arguments of `fit`."""
+    if not len(split):
+        return {}
+    rows = metrics.rows_at_once(split.images)
+    if team.replicas == 1:
+        return {"validation_data": sources.in_order(split, rows)}
+    return {
+        "validation_data": team.dataset(lambda part: sources.in_parts(split, rows, part)),
+        "validation_steps": sources.steps_in_parts(len(split), rows, team.replicas),
+    }
 
 
 def _close(callbacks: list[keras.callbacks.Callback]) -> None:

@@ -9,7 +9,7 @@ import abc
 import keras
 import tensorflow as tf
 
-from tfaae import losses, priors
+from tfaae import losses, priors, replicas
 from tfaae.alae_networks import DenseDecoder, DenseEncoder
 from tfaae.errors import above_zero, not_negative
 from tfaae.models.base import Averages, Batch, LatentModel, Phase, Terms, register
@@ -28,7 +28,7 @@ class MeanCode(keras.layers.Layer):
         self.built = True
 
     def move(self, codes: tf.Tensor) -> None:
-        self.mean.assign_add(MEAN_RATE * (tf.reduce_mean(codes, axis=0) - self.mean))
+        self.mean.assign_add(MEAN_RATE * (replicas.mean(codes) - self.mean))
 
 
 class LatentReciprocal(LatentModel, abc.ABC):
@@ -156,7 +156,7 @@ class LatentReciprocal(LatentModel, abc.ABC):
 
     def after_step(self, batch):
         if self.averages is not None:
-            seen = tf.cast(tf.shape(batch.images)[0], tf.float64)
+            seen = tf.cast(replicas.rows(batch.images), tf.float64)
             self.averages.move(1 - tf.constant(0.5, tf.float64) ** (seen / self.ema_images))
 
     # === Verbs ===

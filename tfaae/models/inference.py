@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfaae import losses, posteriors, targets
+from tfaae import losses, posteriors, replicas, targets
 from tfaae.contrast_networks import ContrastBuilder
 from tfaae.errors import InputError, above_zero, choose
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
@@ -107,7 +107,7 @@ class GaussianInference(VariationalInference):
         bounds = -tf.reduce_mean(self.density.log_joint(codes), axis=0) - q.entropy()
         best = tf.gather(bounds, self.gaussian.best())
         if training:
-            self.gaussian.follow(bounds)
+            self.gaussian.follow(replicas.mean_of_means(bounds, batch[0]))
         total = tf.reduce_sum(bounds)
         return {"negative_elbo": tf.stop_gradient(best - total) + total}
 
@@ -221,7 +221,7 @@ class AdversarialInference(VariationalInference):
         codes = self.draw(tf.shape(batch[0])[0], self.seeds.stateless())
         if self.contrast == "none":
             return codes, tfd.MultivariateNormalDiag(tf.zeros([self.dim]), tf.ones([self.dim]))
-        return codes, posteriors.contrast(*tf.nn.moments(codes, axes=[0]))
+        return codes, posteriors.contrast(*replicas.moments(codes))
 
     def discriminate(self, codes: tf.Tensor, r: tfd.MultivariateNormalDiag) -> tf.Tensor:
         """T(z) `[n]`: a network of the whitened code, and - log r in closed form, so that it learns log q alone."""

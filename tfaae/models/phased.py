@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfaae import naming
+from tfaae import naming, replicas
 from tfaae.errors import InputError, not_negative
 from tfaae.seeds import Seeds
 
@@ -98,6 +98,8 @@ class PhasedModel(keras.Model, abc.ABC):
             tape.watch(values)
             terms = self.loss_terms(phase, batch, training=True)
             total = tf.add_n(list(terms.values()))
+            if replicas.count() > 1:  # whose gradients the optimizer adds up
+                total *= replicas.share(batch[0])
         return phase, weights, tape.gradient(total, values)
 
     def _move(self, phase: Phase, weights: list, gradients: list) -> None:
@@ -113,6 +115,9 @@ class PhasedModel(keras.Model, abc.ABC):
 
     def after_step(self, batch) -> None:
         """What follows the phases' moves, running averages say."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: a model is born built. (Keras's own reads a batch, and fails on that of one of several workers.)"""
 
     def evaluate(self, *args, **kwargs):
         with self.seeds.kept():
@@ -145,11 +150,14 @@ class PhasedModel(keras.Model, abc.ABC):
 
     def track(self, terms: Terms, batch) -> None:
         """Adds to the running means; numbers that nobody minimises, an accuracy say, are tracked by the loss itself."""
+        count = tf.shape(batch[0])[0]
         for term, value in terms.items():
-            self.trackers[term].update_state(value, sample_weight=tf.shape(batch[0])[0])
+            if replicas.count() > 1:  # one of them may be left without a row, and a mean over none is NaN
+                value = tf.where(count > 0, value, 0.0)
+            self.trackers[term].update_state(value, sample_weight=count)
 
     def report(self) -> Terms:
-        return {term: tracker.result() for term, tracker in self.trackers.items()}
+        return {term: replicas.reported(tracker.result()) for term, tracker in self.trackers.items()}
 
     @property
     def metrics(self):
@@ -175,29 +183,40 @@ class PhasedModel(keras.Model, abc.ABC):
 
         Args:
             optimizers: {name: whatever `keras.optimizers.get` takes}.
-            jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off.
+            jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off. Off for a model that was made
+                in the scope of a `tf.distribute` strategy, whose collective operations XLA does not take.
             run_eagerly, steps_per_execution: as in `keras.Model.compile`.
         Raises:
-            InputError: a phase without optimizer, an optimizer without phase, one object for two phases.
+            InputError: a phase without optimizer, an optimizer without phase, one object for two phases, an optimizer
+                that was made outside of the scope of the model's strategy.
         """
         names = list(dict.fromkeys(self.optimizer_names()))
         if not isinstance(optimizers, dict) or sorted(optimizers) != sorted(names):
             got = sorted(optimizers) if isinstance(optimizers, dict) else repr(optimizers)
             raise InputError(f"{type(self).__name__} takes one optimizer for each phase, {names}; got {got}")
-        built = {name: keras.optimizers.get(optimizers[name]) for name in names}
+        strategy = self.distribute_strategy
+        with strategy.scope():
+            built = {name: keras.optimizers.get(optimizers[name]) for name in names}
+        shared = strategy.num_replicas_in_sync > 1
+        for name, optimizer in built.items():
+            # elsewhere made, it would count a step for every replica: schedules at a multiple of their rate
+            if shared and not isinstance(optimizer.iterations.value, tf.distribute.DistributedValues):
+                raise InputError(f"the optimizer of {name} must be made inside the strategy's scope, as the model was")
         if len({id(optimizer) for optimizer in built.values()}) < len(names):
             raise InputError("each phase needs an optimizer of its own: their states differ")
+        self.asked_for_xla = jit_compile and not run_eagerly
         super().compile(
             optimizer=None,
-            jit_compile=jit_compile and not run_eagerly,
+            jit_compile=self.asked_for_xla and not shared,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
         )
         self.optimizers = built
         for name, optimizer in built.items():
-            optimizer.build(
-                [weight for part in self.parts_of(name) for weight in getattr(self, part).trainable_variables]
-            )
+            with strategy.scope():
+                optimizer.build(
+                    [weight for part in self.parts_of(name) for weight in getattr(self, part).trainable_variables]
+                )
 
     def get_compile_config(self):
         if not self.compiled:
@@ -205,7 +224,7 @@ class PhasedModel(keras.Model, abc.ABC):
         optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
         return {
             "optimizers": optimizers,
-            "jit_compile": self.jit_compile,
+            "jit_compile": self.asked_for_xla,  # a run that goes on alone has it again
             "steps_per_execution": self.steps_per_execution,
         }
 
@@ -235,8 +254,8 @@ class PhasedModel(keras.Model, abc.ABC):
 
     def means(self) -> np.ndarray:
         """`[terms, 2]`: of each running mean, the weighted sum of what it saw, and the sum of the weights."""
-        pairs = [(tracker.total.numpy(), tracker.count.numpy()) for tracker in self.trackers.values()]
-        return np.array(pairs, np.float32)
+        pairs = [(tracker.total, tracker.count) for tracker in self.trackers.values()]
+        return np.array([[tf.convert_to_tensor(value) for value in pair] for pair in pairs], np.float32)
 
     def assign_means(self, means: np.ndarray) -> None:
         """As `means` gave them."""

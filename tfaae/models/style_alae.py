@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfaae import growing
+from tfaae import growing, replicas
 from tfaae.errors import InputError
 from tfaae.models.alae import LatentReciprocal
 from tfaae.models.base import register
@@ -98,7 +98,7 @@ class StyleALAE(LatentReciprocal):
     def after_step(self, batch):
         super().after_step(batch)
         if self.growth.fading:
-            self.growth.count(tf.shape(batch.images)[0])
+            self.growth.count(replicas.rows(batch.images))
 
     # === The networks ===
 
@@ -115,7 +115,8 @@ class StyleALAE(LatentReciprocal):
 
     def crossover(self) -> tf.Tensor:
         """The first style that comes from the second code, for the whole batch; the number of styles: none does."""
-        coin, place = tf.unstack(tf.random.stateless_uniform([2], self.seeds.stateless()))
+        with self.seeds.shared():
+            coin, place = tf.unstack(tf.random.stateless_uniform([2], self.seeds.stateless()))
         active = 2 * (self.growth.lod + 1)
         drawn = 1 + tf.minimum(tf.cast(place * active, tf.int32), active - 1)
         return tf.where(coin < self.mixing, drawn, self.slots)
