@@ -295,13 +295,13 @@ def test_samples_of_an_export(name, copy, tmp_path, monkeypatch, shipped):
 
 def test_verified_in_a_fresh_process(shipped):
     result = tfaae("verify", shipped.version.parent)
-    assert (result.exit_code, result.stdout) == (0, "good  mine, version 7\n"), result.stderr
+    assert (result.exit_code, result.stdout) == (0, "good   mine, version 7\n"), result.stderr
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda one: (one / "saved_model.pb").open("ab").write(b"\0"), "mine, version 7: saved_model.pb was changed"),
+        (lambda one: (one / "saved_model.pb").write_bytes(b"\0"), "mine, version 7: saved_model.pb was changed"),
         (lambda one: (one / "README.md").write_text("better"), "README.md was changed"),
         (lambda one: (one / "variables" / "variables.index").unlink(), "variables/variables.index is missing"),
         (lambda one: (one / "assets.extra" / "more").touch(), "assets.extra/more is not in SHA256SUMS"),
@@ -311,7 +311,7 @@ def test_verified_in_a_fresh_process(shipped):
     ids=["changed", "card", "missing", "extra", "no-list", "no-list-in-it"],
 )
 def test_a_tampered_file_is_named(change, told, copy):
-    assert tfaae("verify").stdout == "good  mine, version 7\n"
+    assert tfaae("verify").stdout == "good   mine, version 7\n"
     change(copy)
     assert_refused(tfaae("verify"), told)
     assert_refused(tfaae("verify", "mine"), told)

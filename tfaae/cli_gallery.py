@@ -1,7 +1,5 @@
 """Commands about exports: what the gallery holds, and whether exports are as they were made."""
 
-from pathlib import Path
-
 import click
 
 from tfaae import gallery
@@ -37,7 +35,7 @@ def verify(names: tuple[str, ...]) -> None:
     wrong = []
     for name in names or gallery.names():
         version = gallery.find(name)
-        label = f"{Path(name).name if gallery.newest(Path(name)) != Path(name) else name}, version {version.name}"
+        label = f"{version.absolute().parent.name}, version {version.name}"
         problems = gallery.problems(version)
         wrong += [f"{label}: {problem}" for problem in problems]
         click.echo(f"{'wrong' if problems else 'good '}  {label}")
