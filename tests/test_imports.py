@@ -20,6 +20,8 @@ LEVELS = [
         "durable",
         "fresh_process",
         "keras_files",
+        "inputs",
+        "memory",
         "losses",
         "naming",
         "record_files",

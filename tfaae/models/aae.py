@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfaae import losses, posteriors, priors
+from tfaae import inputs, losses, posteriors, priors
 from tfaae.errors import InputError
 from tfaae.models.adversarial import AdversarialAutoencoder
 from tfaae.models.base import Batch, Phase, Terms, check_prior, register
@@ -160,7 +160,10 @@ class SupervisedAAE(OneCode):
         """`[n, d]` styles and `[n]` labels -> `[n, h, w, c]` images in [0, 1]."""
         if labels is None:
             raise InputError("a SupervisedAAE decodes a style and a label: give labels [n]")
-        return super().decode(self.decoder_sees(tf.convert_to_tensor(codes), tf.convert_to_tensor(labels)))
+        styles, known = inputs.floats("styles", codes, [None, self.latent_dim]), inputs.labels(labels, self.classes)
+        if not styles.shape[:1].is_compatible_with(known.shape):
+            raise InputError(f"expected one label a style, got {len(styles)} styles and {len(known)} labels")
+        return super().decode(self.decoder_sees(styles, known))
 
     def reconstruct(self, images, labels=None) -> tf.Tensor:
         return self.decode(self.encode(images), labels)

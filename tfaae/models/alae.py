@@ -9,7 +9,7 @@ import abc
 import keras
 import tensorflow as tf
 
-from tfaae import losses, priors, replicas
+from tfaae import inputs, losses, priors, replicas
 from tfaae.alae_networks import DenseDecoder, DenseEncoder
 from tfaae.errors import above_zero, not_negative
 from tfaae.models.base import Averages, Batch, LatentModel, Phase, Terms, register
@@ -163,7 +163,7 @@ class LatentReciprocal(LatentModel, abc.ABC):
 
     def encode(self, images) -> tf.Tensor:
         with self.averaged():
-            return self.read(self.encoder, self.pixels(tf.convert_to_tensor(images)))
+            return self.read(self.encoder, self.pixels(self.checked(images)))
 
     stochastic = False
 
@@ -246,4 +246,4 @@ class ALAE(LatentReciprocal):
 
     def decode(self, codes):
         with self.averaged():
-            return self.images(self.decoder(tf.convert_to_tensor(codes)))
+            return self.images(self.decoder(inputs.floats("codes", codes, [None, self.code_dim])))

@@ -240,4 +240,4 @@ class AdaptiveAVB(AdversarialBayes):
     def proposal(self, images):
         """r(z | x), the Gaussian of the posterior's mean and variance."""
         with self.averaged():
-            return self.encoder.with_contrast(tf.convert_to_tensor(images))[1]
+            return self.encoder.with_contrast(self.checked(images))[1]

@@ -1,7 +1,7 @@
 """A `LatentModel`: phases over batches of images, and the verbs that everything else knows a model by."""
 
 import abc
-import operator
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
@@ -10,12 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfaae import inputs
 from tfaae.errors import InputError
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
 from tfaae.networks import Shape
 from tfaae.posteriors import Posterior
 from tfaae.priors import Prior
 from tfaae.seeds import fixed
+
+MOST_NUMBERS = 2**31  # of images that are drawn at once
 
 __all__ = ["Batch", "LatentModel", "Phase", "Terms", "register"]
 
@@ -76,7 +79,7 @@ class LatentModel(PhasedModel, abc.ABC):
     def encode(self, images) -> tf.Tensor:
         """`[n, h, w, c]` images -> `[n, code_dim]` codes, the posterior's mode: no draw."""
         with self.averaged():
-            return self.encoder.mode(tf.convert_to_tensor(images))
+            return self.encoder.mode(self.checked(images))
 
     @property
     def stochastic(self) -> bool:
@@ -89,12 +92,12 @@ class LatentModel(PhasedModel, abc.ABC):
         `seed`: an integer or `[2]` int32; None moves the model's own.
         """
         with self.averaged(), self.seeds.given(None if seed is None else self._draw_seed(seed)):
-            return self.encoder(tf.convert_to_tensor(images), training=False)
+            return self.encoder(self.checked(images), training=False)
 
     def decode(self, codes) -> tf.Tensor:
         """`[n, code_dim]` codes -> `[n, h, w, c]` images in [0, 1]."""
         with self.averaged():
-            return tf.sigmoid(self.decoder(tf.convert_to_tensor(codes), training=False))
+            return tf.sigmoid(self.decoder(inputs.floats("codes", codes, self.decoder.input_shape), training=False))
 
     def reconstruct(self, images, labels=None) -> tf.Tensor:
         """`[n, h, w, c]` images -> what is left of them, decode(encode(images)).
@@ -125,24 +128,26 @@ class LatentModel(PhasedModel, abc.ABC):
         """Reconstruction."""
         return self.reconstruct(images)
 
+    def checked(self, images) -> tf.Tensor:
+        """`[n, h, w, c]` images as the encoder takes them. Raises an InputError at another shape or type."""
+        size = tuple(getattr(images, "shape", ()))[1:]
+        return inputs.floats("images in [0, 1]", images, [None, *(size if self.takes(size) else self.image_shape)])
+
     def _count(self, count, labels):
         if labels is None and count is None:
             raise InputError("sample takes a count, or labels [count]")
         if labels is None:
-            return count
+            return inputs.count(count, MOST_NUMBERS // math.prod(self.image_shape))
+        labels = inputs.labels(labels, self.classes if self.conditional else self.prior.segments)
         if count is not None and count != len(labels):
             raise InputError(f"sample takes one label a draw, got {count} draws and {len(labels)} labels")
-        top = self.classes if self.conditional else self.prior.segments
-        if tf.is_symbolic_tensor(labels):
-            return tf.shape(labels)[0]
-        if top and (np.min(labels) < 0 or np.max(labels) >= top):
-            raise InputError(f"expected labels 0 to {top - 1}, got {np.min(labels)} to {np.max(labels)}")
-        return len(labels)
+        return tf.shape(labels)[0] if tf.is_symbolic_tensor(labels) else len(labels)
 
     def _draw_seed(self, seed):
         if seed is None:
             return self.seeds.stateless()
-        return fixed(operator.index(seed)) if np.ndim(seed) == 0 else seed
+        seed = inputs.seed(seed)
+        return fixed(seed) if isinstance(seed, int) else seed
 
     # === Running averages ===
 

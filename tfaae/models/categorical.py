@@ -62,7 +62,7 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
 
     def encode(self, images):
         with self.averaged():
-            return self.code(self.encoder.mode(tf.convert_to_tensor(images)))
+            return self.code(self.encoder.mode(self.checked(images)))
 
     def encode_sample(self, images, *, seed=None):
         return self.encode(images)  # the posterior is deterministic
@@ -70,7 +70,7 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
     def classify(self, images) -> tf.Tensor:
         """`[n, h, w, c]` images -> q(y | x) `[n, k]`."""
         with self.averaged():
-            return self.encoder.with_logits(tf.convert_to_tensor(images))[1]
+            return self.encoder.with_logits(self.checked(images))[1]
 
     def code(self, pair: tf.Tensor) -> tf.Tensor:
         """What the decoder reads, `[n, code_dim]`, of category and style `[n, k + d]`."""

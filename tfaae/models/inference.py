@@ -11,11 +11,11 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfaae import losses, posteriors, replicas, targets
+from tfaae import inputs, losses, posteriors, replicas, targets
 from tfaae.contrast_networks import ContrastBuilder
 from tfaae.errors import InputError, above_zero, choose
 from tfaae.models.phased import Phase, PhasedModel, Terms, register
-from tfaae.seeds import Seeds
+from tfaae.seeds import Seeds, fixed
 from tfaae.targets import Target
 
 DIVERGED = (
@@ -51,7 +51,8 @@ class VariationalInference(PhasedModel, abc.ABC):
 
     def sample(self, count: int, *, seed: int | None = None) -> tf.Tensor:
         """`[count, d]` draws from q; without a seed they move the model's own."""
-        return self.draw(count, self.seeds.stateless() if seed is None else tf.constant([seed, 0], tf.int32))
+        count = inputs.count(count, 2**31 - 1)
+        return self.draw(count, self.seeds.stateless() if seed is None else fixed(inputs.integer_seed(seed)))
 
     def call(self, count, training=False):
         return self.sample(count)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfaae import growing, replicas
+from tfaae import growing, inputs, replicas
 from tfaae.errors import InputError
 from tfaae.models.alae import LatentReciprocal
 from tfaae.models.base import register
@@ -130,6 +130,10 @@ class StyleALAE(LatentReciprocal):
             return codes
         return tf.tile(codes[:, None], [1, self.slots, 1])
 
+    def given(self, codes) -> tf.Tensor:
+        """Codes or styles. Raises an InputError where they have another shape or type."""
+        return inputs.floats("codes", codes, [None, self.code_dim], [None, self.slots, self.code_dim])
+
     def render(self, styles: tf.Tensor, noise: Noise) -> tf.Tensor:
         return self.decoder(styles, lod=self.growth.lod, blend=self.growth.blend(), noise=noise)
 
@@ -150,7 +154,7 @@ class StyleALAE(LatentReciprocal):
             noise: None: none, so that a code has one image; or maps, as of `decoder.random_noise`.
         """
         with self.averaged():
-            return self.images(self.render(self.styles(tf.convert_to_tensor(codes)), noise))
+            return self.images(self.render(self.styles(self.given(codes)), noise))
 
     def sample(self, count=None, *, labels=None, seed=None, truncation=None):
         """As in `LatentReciprocal`, with noise of the same seed; truncation is of the 8 coarsest styles."""
@@ -178,7 +182,7 @@ class StyleALAE(LatentReciprocal):
         if not tf.is_symbolic_tensor(first) and not 0 <= first < end <= self.slots:
             raise InputError(f"style_mix: expected 0 <= first < end <= {self.slots}, got {first} and {end}")
         slots = tf.range(self.slots)[:, None]
-        given, taken = (self.styles(tf.convert_to_tensor(one)) for one in (codes, sources))
+        given, taken = (self.styles(self.given(one)) for one in (codes, sources))
         return self.decode(tf.where((slots >= first) & (slots < end), taken, given))
 
     def exported(self):

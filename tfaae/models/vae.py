@@ -47,7 +47,7 @@ class GaussianAutoencoder(ExplicitModel, abc.ABC):
 
     def proposal(self, images):
         with self.averaged():
-            return self.encoder.density(tf.convert_to_tensor(images))
+            return self.encoder.density(self.checked(images))
 
     def phases(self):
         return (Phase("elbo", self.elbo_loss, ("encoder", "decoder")),)
