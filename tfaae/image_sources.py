@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tfaae import record_files
+from tfaae import memory, record_files
 from tfaae.config import DataConfig, expanded
 from tfaae.errors import InputError, did_you_mean
 from tfaae.stored_images import StoredImages
@@ -96,7 +96,8 @@ def _npz(config: DataConfig) -> Source:
         raise InputError(f"{path} is not a .npz file of plain arrays: it is no file")
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_memory(f"{path}: its arrays", sum(entry.file_size for entry in archive.infolist()))
+            size = sum(entry.file_size for entry in archive.infolist())
+        memory.check(f"the arrays of {path}", size, "use fewer")
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = dict(file)
     except InputError:
@@ -166,16 +167,8 @@ def _of_all(files: list[Path], look: Callable[[Path], Any]) -> list[Any]:
 
 def check_memory(count: int, shape: tuple[int, ...]) -> None:
     """Raises an InputError where so many float32 images of a shape are more than this machine has memory for."""
-    _check_memory(f"{count} images {list(shape)}", 4 * count * math.prod(shape))
-
-
-def _check_memory(what: str, needed: int) -> None:
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise InputError(
-            f"{what} take {needed / 2**30:.1f} GiB, this machine has {there / 2**30:.1f}; use fewer or a smaller "
-            "data.size, or leave them on disk with data.stream (folder, tfrecords)"
-        )
+    remedy = "use fewer or a smaller data.size, or leave them on disk with data.stream (folder, tfrecords)"
+    memory.check(f"{count} images {list(shape)}", 4 * count * math.prod(shape), remedy)
 
 
 def _whole_image(path: Path, config: DataConfig) -> np.ndarray:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import durable, event_files, features, frechet, growing, keras_files, metrics, naming, optimizers
+from tfaae import durable, event_files, features, frechet, growing, keras_files, memory, metrics, naming, optimizers
 from tfaae.checkpoints import Leg
 from tfaae.config import Config
 from tfaae.data import Data, Part, Split
@@ -23,6 +23,8 @@ from tfaae.distribution import Team
 from tfaae.errors import InputError, choose
 from tfaae.growing import Stage
 from tfaae.models import LatentModel, PhasedModel, StyleALAE, final_models
+
+MOMENTS = 2  # numbers that an optimizer keeps for each weight; Adam's
 
 
 class Run:
@@ -91,6 +93,7 @@ def build(config: Config, data: Data) -> Any:
     steps = len(data.train) // config.data.batch
     given = _in_steps(given, steps) | decided
     naming.check_arguments(f"model {name}", cls, given)
+    _check_size(cls, given)
     model = cls(**given)
     if isinstance(model, LatentModel):
         _check_labels(model, data)
@@ -105,6 +108,13 @@ def build(config: Config, data: Data) -> Any:
     }
     model.compile(built, jit_compile=config.train.xla)
     return model
+
+
+def _check_size(cls: Any, given: dict[str, Any]) -> None:
+    """Before any weight is made: a zero too many in `units` would take all memory."""
+    numbers = keras_files.count_numbers(cls, given)
+    needed = 4 * numbers * (1 + MOMENTS)
+    memory.check(f"{cls.__name__} of {numbers} weights, with their optimizers,", needed, "use fewer or smaller layers")
 
 
 def _check_labels(model: LatentModel, data: Data) -> None:

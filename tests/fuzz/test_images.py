@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from tests.fuzz.cases import REFUSED, counts, damaged, hold, outcome
-from tfaae import data, image_sources
+from tfaae import data, image_sources, memory
 from tfaae.config import DataConfig
 
 WRITABLE = {
@@ -207,6 +207,6 @@ def test_more_than_memory(tmp_path, monkeypatch):
     """What would not fit is refused before anything is decoded."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("was decoded"))
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    monkeypatch.setattr(image_sources.os, "sysconf", lambda _: 1000)  # a megabyte
-    with pytest.raises(data.InputError, match=r"1 images \[600, 600, 1\] take 0.0 GiB, this machine has 0.0"):
+    monkeypatch.setattr(memory.os, "sysconf", lambda _: 1000)  # a megabyte
+    with pytest.raises(data.InputError, match=r"1 images \[600, 600, 1\] would take 0.0 GiB, this machine has 0.0"):
         data.load(DataConfig(name="folder", path=str(tmp_path), batch=1, size=600))

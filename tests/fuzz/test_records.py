@@ -137,7 +137,7 @@ def test_an_image_that_is_damaged_while_it_is_streamed(tmp_path):
 def test_training_on_damaged_images(tmp_path):
     path = tmp_path / "faces-r03.tfrecords"
     write(path, map(example, IMAGES))
-    flipped(path, path.stat().st_size // 2)
+    flipped(path, path.stat().st_size // 2 - 50)
     streamed = {"name": "tfrecords", "path": str(path), "stream": True, "test": 1, "batch": 2}
-    with pytest.raises(InputError, match="record 6: damaged, its checksum is another"):
+    with pytest.raises(InputError, match="record 5: damaged, its checksum is another"):
         train.run(config.parse(TINY_RUN | {"data": streamed, "train": {"epochs": 3, "xla": False}}), tmp_path / "run")
