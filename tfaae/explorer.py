@@ -84,7 +84,7 @@ def _of_export(folder: Path, overrides: Iterable[str]) -> Subject:
 
 def _config_of_card(card: Path, overrides: Iterable[str]) -> Config:
     """The config that a model card quotes."""
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     found = re.search(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     if not found:
         raise InputError(f"{card} quotes no config, so the data are unknown; explore the run, or export it again")

@@ -36,7 +36,7 @@ def newest(path: Path) -> Path | None:
     """The export in a folder `NAME/<version>`, or the newest version in a folder `NAME`; None: there is none."""
     if (path / "saved_model.pb").is_file():
         return path
-    versions = [one for one in path.glob("*") if one.name.isdigit() and (one / "saved_model.pb").is_file()]
+    versions = [one for one in path.glob("*") if one.name.isdecimal() and (one / "saved_model.pb").is_file()]
     return max(versions, key=lambda one: int(one.name), default=None)
 
 
