@@ -331,7 +331,7 @@ def test_dry_run_prints_the_resolved_config_and_makes_nothing(config, tmp_path):
     )
     assert result.exit_code == 0
     resolved = yaml.safe_load(result.stdout)
-    assert (resolved["seed"], resolved["model"]["dropout"], resolved["train"]["xla"]) == (9, 0.5, True)
+    assert (resolved["seed"], resolved["model"]["dropout"], resolved["train"]["xla"]) == (9, 0.5, "auto")
     assert not (tmp_path / "out").exists()
     config.write_text(result.stdout)
     assert tfaae("train", config, "--out", tmp_path / "out", "--dry-run").stdout == result.stdout

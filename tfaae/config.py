@@ -7,7 +7,7 @@ known, in `train.build`.
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
@@ -73,7 +73,10 @@ class TrainConfig(Section):
     """How long and how."""
 
     epochs: Count = 30
-    xla: bool = True
+    xla: Annotated[bool | Literal["auto"], pydantic.BeforeValidator(lambda told: _switch(told))] = (
+        "auto"  # auto: see execution.py
+    )
+    steps_per_execution: Count = 1  # steps between two looks at the losses: what pays where a step takes a millisecond
     figures_every: Count = 5  # epochs between two sets of pictures
     checkpoint_every: Count | None = None  # steps between two checkpoints within an epoch; None: one at its end alone
     fid: bool = False  # after every epoch, how far 10,000 samples are from training images, as a classifier sees them
@@ -151,6 +154,12 @@ def find(name: str) -> Path:
         names = [path.stem for path in folder().glob("*.yaml")]
         raise InputError(f"no config {name}{did_you_mean(Path(name).stem, names)} (`tfaae configs` lists them)")
     return Path(name)
+
+
+def _switch(told: Any) -> Any:
+    if not isinstance(told, bool) and told != "auto":
+        raise ValueError("expected true, false or auto")
+    return told
 
 
 def _one_or_three(channels: int) -> int:

@@ -15,7 +15,19 @@ import tensorflow as tf
 from tfaae import callbacks as board
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import durable, event_files, features, frechet, growing, keras_files, memory, metrics, naming, optimizers
+from tfaae import (
+    durable,
+    event_files,
+    execution,
+    features,
+    frechet,
+    growing,
+    keras_files,
+    memory,
+    metrics,
+    naming,
+    optimizers,
+)
 from tfaae.checkpoints import Leg
 from tfaae.config import Config
 from tfaae.data import Data, Part, Split
@@ -106,7 +118,8 @@ def build(config: Config, data: Data) -> Any:
         )
         for name, spec in config.optim.items()
     }
-    model.compile(built, jit_compile=config.train.xla)
+    xla, _ = execution.xla(config.train.xla, model)
+    model.compile(built, jit_compile=xla, steps_per_execution=config.train.steps_per_execution)
     return model
 
 
@@ -181,6 +194,7 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         model = build(config, data)
     plan = _plan(config, model, data)
     _share(config, plan, team)
+    print(execution.describe(config.train.xla, model), flush=True)
     kept, files = files, Run(team.folder(folder))
     if going_on and kept.checkpoint.is_file():
         with team.scope():

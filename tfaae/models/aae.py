@@ -18,21 +18,22 @@ class OneCode(AdversarialAutoencoder, abc.ABC):
     reports = ("reconstruction", "discriminator", "discriminator_accuracy", "generator")
 
     def phases(self):
+        codes = self.shared_codes()
         return (
-            Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")),
-            Phase("discriminator", self.discriminator_loss, ("discriminator",)),
-            Phase("generator", self.generator_loss, ("encoder",)),
+            Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder"), codes),
+            Phase("discriminator", self.discriminator_loss, ("discriminator",), codes),
+            Phase("generator", self.generator_loss, ("encoder",), codes),
         )
 
     def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
         """E_q(z|x) -log p(x | z)."""
-        codes = self.encoder(batch.images, training=training)
+        codes = self.codes(batch, training)
         logits = self.decoder(self.decoder_sees(codes, batch.labels), training=training)
         return {"reconstruction": losses.reconstruction(batch.images, logits, self.likelihood)}
 
     def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
         """Prior draws are the positive class, codes the negative (section 2)."""
-        codes = self.encoder(batch.images, training=training)
+        codes = self.codes(batch, training)
         draws = self.draws(batch)
         real, fake = (self.discriminator_sees(self.blur(z, training), batch.labels) for z in (draws, codes))
         loss, accuracy = self.discriminate(self.discriminator, real, fake, training)
@@ -41,7 +42,7 @@ class OneCode(AdversarialAutoencoder, abc.ABC):
 
     def generator_loss(self, batch: Batch, training: bool) -> Terms:
         """The encoder is the generator: it moves codes to where the discriminator takes them for draws of the prior."""
-        codes = self.blur(self.encoder(batch.images, training=training), training)
+        codes = self.blur(self.codes(batch, training), training)
         return {"generator": self.fool(self.discriminator, self.discriminator_sees(codes, batch.labels))}
 
     def draws(self, batch: Batch) -> tf.Tensor:

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tfaae import losses
 from tfaae.errors import InputError, choose, not_negative
-from tfaae.models.base import LatentModel
+from tfaae.models.base import Batch, LatentModel
+from tfaae.models.passes import Pass
 from tfaae.networks import Arch, BatchNorm, Builder, Precision, default_units
 
 
@@ -83,6 +84,15 @@ class AdversarialAutoencoder(LatentModel, abc.ABC):
         self.builder = Builder(self.seeds, arch, initial_std, dropout, spectral_norm, batch_norm, precision)
         levels = losses.EQUILIBRIUM[game] | {"discriminator_accuracy": 0.5}
         self.equilibrium = {term: levels[kind] for term in self.reports for kind in levels if term.endswith(kind)}
+
+    def codes(self, batch: Batch, training: bool) -> tf.Tensor:
+        """`[n, d]` codes of the batch's images, a draw each."""
+        return self.encoder(batch.images, training=training) if batch.codes is None else batch.codes
+
+    def shared_codes(self) -> Pass | None:
+        """Codes for all losses between two moves of the encoder; None where each pass through it is another."""
+        varies = self.input_noise or self.input_dropout or self.dropout or self.batch_norm != "none"
+        return None if varies or self.encoder.stochastic else Pass("codes", self.codes, ("encoder",))
 
     def discriminate(
         self, discriminator: keras.Model, draws: tf.Tensor, codes: tf.Tensor, training: bool

@@ -30,6 +30,7 @@ class Batch(NamedTuple):
     labels: tf.Tensor  # [n] int32, -1 = unknown
     labelled_images: tf.Tensor  # [m, h, w, c], a stream of its own where the data has one, else `images`
     labelled_labels: tf.Tensor  # [m] int32
+    codes: tf.Tensor | None = None  # [n, d] of the images, where phases share a pass through the encoder
 
 
 class LatentModel(PhasedModel, abc.ABC):

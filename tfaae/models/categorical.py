@@ -84,20 +84,20 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
     # === Losses ===
 
     def adversaries(self) -> tuple[Phase, Phase]:
-        both = ("category_discriminator", "style_discriminator")
+        both, codes = ("category_discriminator", "style_discriminator"), self.shared_codes()
         return (
-            Phase("discriminator", self.discriminator_loss, both),
-            Phase("generator", self.generator_loss, ("encoder",)),
+            Phase("discriminator", self.discriminator_loss, both, codes),
+            Phase("generator", self.generator_loss, ("encoder",), codes),
         )
 
     def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
         """-log p(x | y, z); y is the softmax itself."""
-        logits = self.decoder(self.code(self.encoder(batch.images, training=training)), training=training)
+        logits = self.decoder(self.code(self.codes(batch, training)), training=training)
         return {"reconstruction": losses.reconstruction(batch.images, logits, self.likelihood)}
 
     def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
         """Two games side by side: corners against softmaxes, Gaussian draws against styles."""
-        codes = self.encoder.split(self.encoder(batch.images, training=training))
+        codes = self.encoder.split(self.codes(batch, training))
         draws = self.encoder.split(self.pairs.sample(tf.shape(batch.images)[0], seed=self.seeds.stateless()))
         terms = {}
         for name, real, fake in zip(("category", "style"), draws, codes, strict=True):
@@ -109,7 +109,7 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
 
     def generator_loss(self, batch: Batch, training: bool) -> Terms:
         """Softmaxes are to pass for corners, styles for Gaussian draws."""
-        category, style = self.encoder.split(self.encoder(batch.images, training=training))
+        category, style = self.encoder.split(self.codes(batch, training))
         return {
             "category_generator": self.fool(self.category_discriminator, self.blur(category, training)),
             "style_generator": self.fool(self.style_discriminator, self.blur(style, training)),

@@ -2,7 +2,7 @@
 
 import abc
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfaae import naming, replicas
 from tfaae.errors import InputError, not_negative
+from tfaae.models.passes import Pass, Passes
 from tfaae.seeds import Seeds
 
 register = keras.saving.register_keras_serializable(package="tfaae")
@@ -26,6 +27,7 @@ class Phase(NamedTuple):
     loss: Callable[[Any, bool], Terms]  # (batch, training) -> {term: scalar}; their sum is minimised
     # names of the model's parts, moved by an optimizer named like the phase; or {optimizer: parts}, where phases share
     trains: tuple[str, ...] | Mapping[str, tuple[str, ...]]
+    given: Pass | None = None  # a pass that the loss begins with and shares with other phases
 
     @property
     def moves(self) -> Mapping[str, tuple[str, ...]]:
@@ -79,28 +81,37 @@ class PhasedModel(keras.Model, abc.ABC):
     def train_step(self, data):
         batch = self.batch(data)
         # without the dependency, a step that finds the end of the data still moves the seeds: no exact resume
-        with tf.control_dependencies(tf.nest.flatten(batch)):
-            moves = []
+        with tf.control_dependencies([tensor for tensor in tf.nest.flatten(batch) if tensor is not None]):
+            moves, passes = [], Passes(self._values)
             for phase in self.phases():
-                moves.append(self._gradients(phase, batch))
+                moves.append(self._gradients(phase, batch, passes))
                 if self.order == "sequential":
                     self._move(*moves.pop())
+                    passes.moved(phase.parts)
             for move in moves:
                 self._move(*move)
             self.steps.assign_add(1)
             self.after_step(batch)
         return self.report()
 
-    def _gradients(self, phase: Phase, batch) -> tuple[Phase, list, list]:
-        weights = self.weights_of(phase)
-        values = [weight.value for weight in weights]  # tensors, where a StatelessScope stands in for them
+    def _gradients(self, phase: Phase, batch, passes: Passes) -> tuple[Phase, list, list]:
+        values = self._values(phase.parts)
+        given = passes.of(phase.given, batch, training=True) if phase.given else None
         with tf.GradientTape() as tape:
-            tape.watch(values)
-            terms = self.loss_terms(phase, batch, training=True)
+            tape.watch([values, given.output] if given else values)
+            terms = self.loss_terms(phase, _with(phase, batch, given), training=True)
             total = tf.add_n(list(terms.values()))
             if replicas.count() > 1:  # whose gradients the optimizer adds up
                 total *= replicas.share(batch[0])
-        return phase, weights, tape.gradient(total, values)
+        if given and set(phase.parts) & set(phase.given.parts):
+            gradients = given.back(*tape.gradient(total, [values, given.output]), values)
+        else:
+            gradients = tape.gradient(total, values)
+        return phase, self.weights_of(phase), gradients
+
+    def _values(self, parts: Iterable[str]) -> list:
+        """What of the parts moves: tensors, where a StatelessScope stands in for the weights."""
+        return [weight.value for part in parts for weight in self.weights_of_part(part)]
 
     def _move(self, phase: Phase, weights: list, gradients: list) -> None:
         """An optimizer that phases share steps over all of its weights in each, with gradients of 0 where it has none.
@@ -124,9 +135,10 @@ class PhasedModel(keras.Model, abc.ABC):
             return super().evaluate(*args, **kwargs)
 
     def test_step(self, data):
-        batch = self.batch(data)
+        batch, passes = self.batch(data), Passes(self._values)
         for phase in self.distinct_phases():
-            self.loss_terms(phase, batch, training=False)
+            given = passes.of(phase.given, batch, training=False) if phase.given else None
+            self.loss_terms(phase, _with(phase, batch, given), training=False)
         return self.report()
 
     def distinct_phases(self) -> list[Phase]:
@@ -262,6 +274,11 @@ class PhasedModel(keras.Model, abc.ABC):
         for tracker, (total, count) in zip(self.trackers.values(), means, strict=True):
             tracker.total.assign(total)
             tracker.count.assign(count)
+
+
+def _with(phase: Phase, batch: Any, given: Any) -> Any:
+    """The batch as the phase's loss sees it."""
+    return batch._replace(**{phase.given.name: given.output}) if phase.given else batch
 
 
 def final_models() -> dict[str, type[PhasedModel]]:

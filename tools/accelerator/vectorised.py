@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.parallel_for import pfor  # no public way to add a converter
 
+from tfaae import optimizers
 from tfaae.models import LatentModel
 
 
@@ -29,9 +30,11 @@ def make_functional(model: LatentModel) -> None:
 
 
 def _update_step(optimizer):
+    plain = optimizers.PLAIN.get(type(optimizer), type(optimizer))
+
     def update(gradients, weights, learning_rate):
         for gradient, weight in zip(gradients, weights, strict=True):
-            optimizer.update_step(gradient, weight, learning_rate)
+            plain.update_step(optimizer, gradient, weight, learning_rate)
 
     return update
 

@@ -56,9 +56,7 @@ def fit(turns: Turns, images: np.ndarray, batch: int, more=(), **options) -> Non
     model = build(split, batch, **options)
     training = data.batches(split, batch, seed=0, epochs=ENDLESS)
     steps = len(images) // batch
-    model.fit(
-        training, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[*more, Turn(turns)]
-    )
+    model.fit(training, epochs=ENDLESS, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[*more, Turn(turns)])
 
 
 CONTENDERS = {

@@ -1,0 +1,146 @@
+"""What makes training fast changes no result: fused optimizers, shared passes, the choice of XLA."""
+
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.cases import CASES, fit, state
+from tfaae import execution
+from tfaae.models import AAE
+from tfaae.optimizers import PLAIN, FusedAdam, FusedSGD
+
+SHAPES = [(3, 5), (5,)]
+
+
+@pytest.mark.parametrize(
+    ("fused", "arguments"),
+    [
+        (FusedAdam, {}),
+        (FusedAdam, {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3, "weight_decay": 0.1, "clipnorm": 0.5}),
+        (FusedAdam, {"amsgrad": True}),
+        (FusedSGD, {}),
+        (FusedSGD, {"momentum": 0.9, "clipvalue": 0.3}),
+        (FusedSGD, {"momentum": 0.5, "nesterov": True}),
+        (FusedSGD, {"learning_rate": keras.optimizers.schedules.CosineDecay(0.1, 4), "momentum": 0.9}),
+    ],
+)
+@pytest.mark.parametrize("graph", [False, True])
+def test_fused_optimizers_are_kerass(fused, arguments, graph):
+    """Weights and slots after four steps, and slots that Keras's class takes over as they are."""
+    random = np.random.default_rng(0)
+    starts = [random.normal(size=shape).astype(np.float32) for shape in SHAPES]
+    steps = [[tf.constant(random.normal(size=shape), tf.float32) for shape in SHAPES] for _ in range(4)]
+    found = []
+    for cls in (fused, PLAIN[fused]):
+        optimizer = cls(**{"learning_rate": 0.01} | arguments)
+        weights = [keras.Variable(start, name=f"w{place}") for place, start in enumerate(starts)]
+        optimizer.build(weights)
+        move = partial(optimizer.apply, trainable_variables=weights)
+        move = tf.function(move) if graph else move
+        for gradients in steps:
+            move(gradients)
+        found.append([*weights, *optimizer.variables])
+    assert [one.name for one in found[0]] == [one.name for one in found[1]]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)  # the kernel takes 1 - beta_2 in float32
+    assert not np.allclose(found[0][0], starts[0])
+
+
+# === Shared passes ===
+
+
+def without_sharing(model):
+    """The plain form: every phase runs the encoder itself."""
+    phases = model.phases
+    model.phases = lambda: tuple(phase._replace(given=None) for phase in phases())
+    return model
+
+
+def passes_through(model) -> list[int]:
+    """Grows by one whenever the encoder is run while a graph is traced."""
+    runs, run = [], model.encoder.call
+    model.encoder.call = lambda *args, **kwargs: runs.append(1) or run(*args, **kwargs)
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "eagerly"),
+    [
+        ("aae-deterministic", "sequential", True),
+        ("aae-deterministic", "simultaneous", True),
+        ("reduction-fixed-heads", "sequential", True),
+        pytest.param("supervised-averaged", "sequential", False, marks=pytest.mark.slow),
+        pytest.param("aae-labels-wgan", "simultaneous", False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_shared_pass_changes_nothing(name, order, eagerly):
+    case, states, reports = CASES[name], [], []
+    for change in (lambda model: model, without_sharing):
+        model = change(case.compiled(run_eagerly=eagerly))
+        model.order = order
+        reports.append(fit(model, case, 16).history)
+        states.append(state(model))
+    for one, other in zip(*states, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for term, values in reports[0].items():
+        np.testing.assert_allclose(values, reports[1][term], rtol=1e-5, err_msg=term)
+
+
+def test_the_encoder_runs_no_more_than_it_must():
+    """Again after it moved, not while it stands still; and once where nothing moves."""
+    case = CASES["aae-deterministic"]
+    for change, training, looking in ((lambda model: model, 2, 1), (without_sharing, 3, 3)):
+        model = change(case.compiled(run_eagerly=True))
+        runs = passes_through(model)
+        model.train_on_batch(case.images(8))
+        assert len(runs) == training
+        model.test_on_batch(case.images(8))
+        assert len(runs) == training + looking
+
+
+@pytest.mark.parametrize(
+    ("options", "shared"),
+    [
+        ({}, True),
+        ({"posterior": "gaussian"}, False),
+        ({"posterior": "implicit"}, False),
+        ({"input_noise": 0.1}, False),
+        ({"input_dropout": 0.1}, False),
+        ({"dropout": 0.1}, False),
+        ({"batch_norm": "hidden"}, False),
+        ({"discriminator_noise": 0.1}, True),
+    ],
+)
+def test_a_pass_that_draws_or_counts_is_not_shared(options, shared):
+    model = AAE((8, 8, 1), 2, units=[4], discriminator_units=[4], seed=0, **options)
+    assert (model.shared_codes() is not None) == shared
+
+
+# === XLA ===
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "on", "why"),
+    [
+        ("auto", {}, True, "float32 products on a CPU"),
+        ("auto", {"precision": "bfloat16"}, False, "bfloat16 products on a CPU are faster without it"),
+        ("auto", {"arch": "conv", "units": [2]}, False, "convolutions on a CPU are faster without it"),
+        (True, {"precision": "bfloat16"}, True, "as told by train.xla"),
+        (False, {}, False, "as told by train.xla"),
+    ],
+)
+def test_where_xla_compiles(told, options, on, why):
+    model = AAE((8, 8, 1), 2, seed=0, **{"units": [4], "discriminator_units": [4]} | options)
+    assert execution.xla(told, model) == (on, why)
+    model.compile({name: FusedSGD() for name in model.optimizer_names()}, jit_compile=on)
+    line = f"XLA {'on' if on else 'off'} ({why}), precision {options.get('precision', 'float32')}, FusedSGD"
+    assert execution.describe(told, model) == line
+
+
+def test_xla_is_off_among_replicas():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = AAE((8, 8, 1), 2, units=[4], discriminator_units=[4], seed=0)
+        assert execution.xla("auto", model) == (False, "several replicas")

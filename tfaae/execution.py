@@ -1,0 +1,34 @@
+"""How a model's steps are run: what `train.xla: auto` comes to, and why. Measured by `tools/bench`."""
+
+from typing import Any, Literal
+
+import tensorflow as tf
+
+Told = Literal[True, False, "auto"]
+
+
+def xla(told: Told, model: Any) -> tuple[bool, str]:
+    """Whether XLA is to compile the model's steps, and the reason in a few words.
+
+    Args:
+        told: `"auto"`, or the answer.
+        model: a `PhasedModel`.
+    """
+    if told != "auto":
+        return told, "as told by train.xla"
+    if tf.distribute.has_strategy():
+        return False, "several replicas"
+    if tf.config.list_physical_devices("GPU"):
+        return True, "a GPU"
+    if getattr(model, "precision", "float32") == "bfloat16":
+        return False, "bfloat16 products on a CPU are faster without it"
+    if any(len(weight.shape) == 4 for weight in model.trainable_variables):
+        return False, "convolutions on a CPU are faster without it"
+    return True, "float32 products on a CPU"
+
+
+def describe(told: Told, model: Any) -> str:
+    """One line about the choices of a model that is compiled."""
+    on, why = xla(told, model)
+    optimizers = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in model.optimizers.values()))
+    return f"XLA {'on' if on else 'off'} ({why}), precision {getattr(model, 'precision', 'float32')}, {optimizers}"
