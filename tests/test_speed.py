@@ -1,7 +1,5 @@
 """What makes training fast changes no result: fused optimizers, shared passes, the choice of XLA."""
 
-from functools import partial
-
 import keras
 import numpy as np
 import pytest
@@ -13,6 +11,15 @@ from tfaae.models import AAE
 from tfaae.optimizers import PLAIN, FusedAdam, FusedSGD
 
 SHAPES = [(3, 5), (5,)]
+
+
+def play(optimizer, weights: list, steps: list, graph: bool) -> None:
+    def move(gradients):
+        optimizer.apply(gradients, weights)
+
+    move = tf.function(move) if graph else move
+    for gradients in steps:
+        move(gradients)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +45,7 @@ def test_fused_optimizers_are_kerass(fused, arguments, graph):
         optimizer = cls(**{"learning_rate": 0.01} | arguments)
         weights = [keras.Variable(start, name=f"w{place}") for place, start in enumerate(starts)]
         optimizer.build(weights)
-        move = partial(optimizer.apply, trainable_variables=weights)
-        move = tf.function(move) if graph else move
-        for gradients in steps:
-            move(gradients)
+        play(optimizer, weights, steps, graph)
         found.append([*weights, *optimizer.variables])
     assert [one.name for one in found[0]] == [one.name for one in found[1]]
     for one, other in zip(*found, strict=True):
