@@ -78,7 +78,7 @@ LEVELS = [
     {"request_files", "exported"},
     {"train", "evaluate", "records", "quality", "import_alae"},
     {"experiments.parts"},
-    {"experiments.aae", "experiments.alae", "experiments.variational"},
+    {"experiments.aae", "experiments.alae", "experiments.benches", "experiments.variational"},
     {"experiments", "explorer"},
     {"reproduce", "results"},
     {"cards", "paper_figures"},

@@ -430,7 +430,8 @@ def reproduce(
         return
     if name is None:
         raise InputError("reproduce takes the NAME of an experiment, --list, --render or --figures")
-    experiments.find(name)
+    if not show or name not in experiments.BENCHES:
+        experiments.find(name)
     if show:
         click.echo(records.show(records.read(name)))
         return

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tfaae import records
-from tfaae.experiments import EXPERIMENTS, Experiment
+from tfaae.experiments import BENCHES, EXPERIMENTS, Experiment
 from tfaae.records import Record, counted, value
 
 HEAD = """# Results
@@ -22,8 +22,9 @@ trains for days, has a row once it was run. What was tried on the way is in [res
 
 def render() -> str:
     """The whole document."""
-    stored = {name: records.read(name) for name in EXPERIMENTS if (records.folder() / f"{name}.json").is_file()}
-    rows = "".join(row for name in EXPERIMENTS for row in _rows(name, EXPERIMENTS[name], stored.get(name)))
+    known = EXPERIMENTS | BENCHES
+    stored = {name: records.read(name) for name in known if (records.folder() / f"{name}.json").is_file()}
+    rows = "".join(row for name in known for row in _rows(name, known[name], stored.get(name)))
     return HEAD + rows + _sources() + "".join(_details(record) for record in stored.values())
 
 
@@ -51,14 +52,15 @@ def _rows(name: str, experiment: Experiment, record: Record | None) -> list[str]
 
 
 def _metrics(experiment: Experiment, measured: Collection[str]) -> list[str]:
-    """Without standard errors, and without those of a part for days until someone had them."""
+    """Without standard errors, and without those of a part for days until someone had them; of a bench its goals'."""
     of_parts = [
         metric
         for part in experiment.parts.values()
         for metric, key in part.metrics.items()
         if not key.endswith("_se") and (not part.takes_days or metric in measured)
     ]
-    return of_parts + list(experiment.gains)
+    of_benches = [] if experiment.parts else [goal.metric for goal in experiment.goals]
+    return of_parts + of_benches + list(experiment.gains)
 
 
 def _sources() -> str:

@@ -207,7 +207,8 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         files.create(config)
     checkpoint = board.Checkpoint(files.checkpoint, every=config.train.checkpoint_every, saved=saved)
     time_left = board.TimeLeft(config.train.epochs)
-    with checkpoint.interruptible():
+    # of several workers each would hear a signal at a step of its own, and a checkpoint takes all of them
+    with contextlib.nullcontext() if team.several_workers else checkpoint.interruptible():
         for stage in plan:
             if start[0] < stage.end:
                 _fit(model, config, data, files, checkpoint, time_left, stage, start, team)

@@ -103,11 +103,10 @@ class PhasedModel(keras.Model, abc.ABC):
             total = tf.add_n(list(terms.values()))
             if replicas.count() > 1:  # whose gradients the optimizer adds up
                 total *= replicas.share(batch[0])
-        if given and set(phase.parts) & set(phase.given.parts):
-            gradients = given.back(*tape.gradient(total, [values, given.output]), values)
-        else:
-            gradients = tape.gradient(total, values)
-        return phase, self.weights_of(phase), gradients
+        if given is None or phase.given is None or not set(phase.parts) & set(phase.given.parts):
+            return phase, self.weights_of(phase), tape.gradient(total, values)
+        direct, of_output = tape.gradient(total, [values, given.output])
+        return phase, self.weights_of(phase), given.back(direct, of_output, values)
 
     def _values(self, parts: Iterable[str]) -> list:
         """What of the parts moves: tensors, where a StatelessScope stands in for the weights."""

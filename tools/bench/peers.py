@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from tools.bench.turns import Turns
 def dense(*widths: int) -> nn.Sequential:
     """Layers with rectifiers between them."""
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

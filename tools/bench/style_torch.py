@@ -5,6 +5,7 @@ Written from the paper (Pidhorskyi, Adjeroh and Doretto 2020, arXiv 2004.04467) 
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ class Synthesis(nn.Module):
     def __init__(self, widths: list[int], dim: int):
         super().__init__()
         self.const = nn.Parameter(torch.ones(1, widths[0], 4, 4))
-        self.first = nn.ModuleList(convolution(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
+        self.first = nn.ModuleList(convolution(*pair) for pair in pairwise(widths))
         self.second = nn.ModuleList(convolution(width, width) for width in widths)
         halves = [width for width in widths for _ in (1, 2)]
         self.styles = nn.ModuleList(dense(dim, 2 * width) for width in halves)
@@ -80,7 +81,7 @@ class Encoder(nn.Module):
 
     def __init__(self, widths: list[int], dim: int):
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.from_rgb = convolution(3, widths[0], 1, bias=True)
         self.first = nn.ModuleList(convolution(inputs, inputs, bias=True) for inputs, _ in pairs)
         self.second = nn.ModuleList(convolution(inputs, outputs) for inputs, outputs in pairs)
