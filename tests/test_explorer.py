@@ -41,7 +41,7 @@ def exported(tiny_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "digits"
     _, config, model = train.load(tiny_run)
     save(model, folder / "2")
-    card = cards.write("digits", config, model, {"error": 1.0}, measured="digits", origin=None)
+    card = cards.write("digits", config, model, {"error": 1.0}, measured="digits", epochs=1, origin=None)
     (folder / "2" / "README.md").write_text(card)
     return folder
 

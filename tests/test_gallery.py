@@ -114,7 +114,7 @@ def test_the_card_tells_all_of_it(shipped):
         "## Test images of npz",
         "| `encode` | `images [n, 8, 8, 1] float32` | `codes` |",
         "    tfaae reproduce aae-mnist-priors --seeds 0,1 --set model.units=[32]\n",
-        "Seed 1; ",
+        "Seed 1; 2 of 2 epochs, ",
         "commit abc1234",
         f"| `{METRIC}` | 0.25 | ",
         " | 0.12 | - |\n",

@@ -44,7 +44,7 @@ def test_from_data_to_export(name, overrides, measured, svhn, tmp_path):
     assert sampled.shape == (10, 32, 32, 3)
     assert 0 <= sampled.min() <= sampled.max() <= 1
     assert (files.figures / ("clusters.png" if "semi" in name else "style_by_content.png")).is_file()
-    card = cards.write("svhn", resolved, model, {}, measured="svhn_cropped", origin=None)
+    card = cards.write("svhn", resolved, model, {}, measured="svhn_cropped", epochs=1, origin=None)
     version, report = export.save(model, tmp_path / "saved", found, card=card, formats=("float32",))
     assert (version / "encoder.tflite").is_file()
     assert max(report.differences.values()) < model.export_limit

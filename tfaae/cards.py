@@ -29,7 +29,14 @@ class Origin(NamedTuple):
 
 
 def write(
-    name: str, config: Config, model: LatentModel, values: dict[str, float], *, measured: str, origin: Origin | None
+    name: str,
+    config: Config,
+    model: LatentModel,
+    values: dict[str, float],
+    *,
+    measured: str,
+    epochs: int,
+    origin: Origin | None,
 ) -> str:
     """A model card in Markdown, up to what `export.save` adds.
 
@@ -37,6 +44,7 @@ def write(
         name: of the export.
         config: that the model was trained by.
         values: what `evaluate` measured on the test images of the data set `measured`.
+        epochs: that the run finished.
         origin: of the run (`origin_of`).
     """
     data = config.data.model_copy(update={"path": None, "data_dir": None})  # where data lay says nothing elsewhere
@@ -46,7 +54,7 @@ def write(
     what = origin.experiment.title if origin else first.rstrip(".")
     published = {metric: _own(origin, metric, config.seed) for metric in origin.metrics} if origin else {}
     head = gallery.head_of(name, family, config.data.name, what, published | values)
-    parts = [f"# {family} on {config.data.name}\n\n{first}\n", _answers(model), _made(config, model, origin)]
+    parts = [f"# {family} on {config.data.name}\n\n{first}\n", _answers(model), _made(config, model, epochs, origin)]
     if origin:
         parts.append(_beside(origin, config.seed))
     parts += [_measured(measured, values), _use(config, model, values, origin)]
@@ -97,9 +105,9 @@ def _answers(model: LatentModel) -> str:
 {rows}"""
 
 
-def _made(config: Config, model: LatentModel, origin: Origin | None) -> str:
+def _made(config: Config, model: LatentModel, epochs: int, origin: Origin | None) -> str:
     command = origin.record.command if origin else "tfaae train CONFIG --out RUN"
-    told = f"    {command}\n\nSeed {config.seed}; {int(model.steps)} steps of batches of {config.data.batch}"
+    told = f"    {command}\n\nSeed {config.seed}; {epochs} of {config.train.epochs} epochs, {int(model.steps)} steps"
     if origin:
         record = origin.record
         versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
@@ -169,7 +177,7 @@ def _use(config: Config, model: LatentModel, values: dict[str, float], origin: O
     height, width, channels = model.image_shape
     labels = config.data.labelled
     told = [
-        f"Meant for: looking at the code space of a {type(model).__name__}, trying out TensorFlow Serving and LiteRT, "
+        f"Meant for: looking at the codes that {type(model).__name__} learns, trying out TensorFlow Serving and LiteRT, "
         "and as a yardstick for models of your own.",
         f"It has seen {config.data.name} alone, {height} x {width} pixels in {'grey' if channels == 1 else 'colour'}: "
         "what it makes of other images says nothing about them, and it does not tell that they are others.",

@@ -278,8 +278,15 @@ def export(
     data = train.load_data(config, model)
     progress(f"measuring on {len(data.test)} test images of {config.data.name} ...")
     values = evaluate.evaluate(model, data)
-    told = {"measured": config.data.name, "origin": cards.origin_of(files.folder, trained)}
-    card = cards.write(folder.absolute().name, trained, model, values, **told)
+    card = cards.write(
+        folder.absolute().name,
+        trained,
+        model,
+        values,
+        measured=config.data.name,
+        epochs=train.last_epoch(files),
+        origin=cards.origin_of(files.folder, trained),
+    )
     progress("writing, then loading it again in a fresh process ...")
     made, report = export.save(
         model,

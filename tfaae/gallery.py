@@ -97,7 +97,7 @@ def head_of(name: str, family: str, data: str, what: str, metrics: dict[str, flo
         "datasets": [data],
         "model-index": [{"name": name, "results": [result]}],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n"
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n\n"
 
 
 def read_head(card: Path) -> dict[str, Any]:

@@ -45,12 +45,13 @@ class Report(NamedTuple):
     def markdown(self) -> str:
         """Sections of a model card."""
         rows = "".join(f"| {name} | {value:.1e} |\n" for name, value in self.differences.items())
-        rounded = ", its weights rounded to float16" if self.rounding else ""
+        rounded = " (its weights rounded to float16)" if self.rounding else ""
         text = f"""
 ## Verified
 
-Largest difference from the Keras model{rounded} on test images, relative to max(1, largest value), as Python loads the
-SavedModel and in a session, which is how TensorFlow Serving runs it; at most {self.limit:g} was allowed:
+Largest difference from the Keras model{rounded} on test images, relative to max(1, largest
+value), as Python loads the SavedModel and in a session, which is how TensorFlow Serving runs it; at most
+{self.limit:g} was allowed:
 
 | what | difference |
 |---|---|
