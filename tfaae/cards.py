@@ -177,7 +177,7 @@ def _use(config: Config, model: LatentModel, values: dict[str, float], origin: O
     height, width, channels = model.image_shape
     labels = config.data.labelled
     told = [
-        f"Meant for: looking at the codes that {type(model).__name__} learns, trying out TensorFlow Serving and LiteRT, "
+        f"Meant for: a look at the codes that {type(model).__name__} learns, trying out TensorFlow Serving and LiteRT, "
         "and as a yardstick for models of your own.",
         f"It has seen {config.data.name} alone, {height} x {width} pixels in {'grey' if channels == 1 else 'colour'}: "
         "what it makes of other images says nothing about them, and it does not tell that they are others.",
