@@ -284,7 +284,7 @@ def export(
         model,
         values,
         measured=config.data.name,
-        epochs=train.last_epoch(files),
+        epochs=files.finished_epochs,
         origin=cards.origin_of(files.folder, trained),
     )
     progress("writing, then loading it again in a fresh process ...")

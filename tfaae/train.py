@@ -65,6 +65,11 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         durable.write(self.config, _absolute(config).to_yaml())
 
+    @property
+    def finished_epochs(self) -> int:
+        """Rows of the history."""
+        return max(0, len(self.history.read_bytes().splitlines()) - 1) if self.history.is_file() else 0
+
     def cut(self, epochs: int) -> None:
         """Takes out of history and curves what is of later epochs than these."""
         event_files.cut(self.logs, epochs)
