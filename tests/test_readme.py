@@ -18,7 +18,7 @@ import tfaae
 from tests.cases import CASES
 from tests.serving import Models, grpc_server, rest_server
 from tfaae import config as configs
-from tfaae import signatures
+from tfaae import gallery, signatures
 from tfaae.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -236,7 +236,8 @@ def test_make_has_the_targets():
 
 def test_every_page_is_in_the_index():
     index = TEXTS["docs/README.md"]
-    assert all(f"]({path.name})" in index for path in (ROOT / "docs").glob("*.*") if path.name != "README.md")
+    for path in (ROOT / "docs").glob("*.*"):
+        assert path.name == "README.md" or f"]({path.name})" in index, path.name
 
 
 def test_every_model_is_in_the_index():
@@ -278,15 +279,21 @@ def test_every_paper_of_a_model_can_be_cited():
     assert {number for text in texts for number in re.findall(r"\d{4}\.\d{4,5}", text)} == cited
 
 
-def test_the_table_of_trained_models_names_what_ships():
-    """What git tracks of `saved_models/`: a reader's own exports there do not count."""
+def test_the_table_of_trained_models_is_that_of_their_cards():
+    """Of those that git tracks: a reader's own exports in `saved_models/` do not count."""
     tracked = subprocess.run(["git", "ls-files", "saved_models"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("no git checkout: what ships is not known")
     shipped = {Path(line).parts[1] for line in tracked.stdout.splitlines() if line.endswith("saved_model.pb")}
+    cards = [entry for entry in gallery.entries() if entry.name in shipped]
+    rows = [
+        f"| [`{card.name}`](saved_models/{card.name}) | {card.what} ({card.family}, {card.data}) | `{card.metric}` | "
+        f"{card.bytes / 1e6:.1f} MB |"
+        for card in cards
+    ]
     part = PARTS["Trained models"]
-    assert set(re.findall(r"^\| \[`([\w-]+)`\]\(saved_models/\1\)", part, flags=re.MULTILINE)) == shipped
-    assert ("No trained model ships yet" in part) == (not shipped)
+    assert re.findall(r"^\| \[.*", part, flags=re.MULTILINE) == rows, "the README has to list\n" + "\n".join(rows)
+    assert ("No trained model ships yet" in part) == (not rows)
 
 
 def test_the_readme_is_short():
