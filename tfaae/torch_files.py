@@ -107,9 +107,9 @@ def _contents(file: BinaryIO) -> Any:
 def _as_input_errors() -> Iterator[None]:
     try:
         yield
-    except (OSError, InputError):
+    except InputError:
         raise
-    except Exception as error:  # zipfile, pickletools and struct each raise their own at a damaged file
+    except Exception as error:  # zipfile, pickletools, struct and the system each raise their own at a damaged file
         raise InputError(f"cut or damaged, copy it again ({type(error).__name__}: {error})") from None
 
 

@@ -17,7 +17,7 @@ WRITERS = st.sampled_from([write_stream, write_zip])
 ARRAY = st.builds(
     lambda seed, shape, dtype: np.asarray(100 * np.random.default_rng(seed).random(shape), dtype),
     st.integers(0, 99),
-    st.lists(st.integers(0, 3), max_size=4).map(tuple),
+    st.lists(st.integers(0, 3), min_size=1, max_size=4).map(tuple),
     st.sampled_from(["float32", "float16", "float64", "int64"]),
 )
 SCALAR = st.one_of(
