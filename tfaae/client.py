@@ -102,8 +102,10 @@ def _fitting(name: str, tensor: Tensor, value: Any) -> np.ndarray:
     )
     if not fits or not value.size:
         raise InputError(f"{name}: expected {tensor} with n above 0, got {value.dtype} {list(value.shape)}")
-    if not np.isfinite(value).all():
-        raise InputError(f"{name}: expected finite values, {int((~np.isfinite(value)).sum())} are NaN or infinite")
+    with np.errstate(over="ignore"):  # to infinity, which is refused
+        finite = np.isfinite(value if tensor.dtype.kind == "i" else value.astype(tensor.dtype))
+    if not finite.all():
+        raise InputError(f"{name}: expected finite values, {int((~finite).sum())} are NaN or infinite")
     low, high = value.min(), value.max()
     if name == "images" and (low < 0 or high > 1):
         hint = "; divide by 255" if low >= 0 and high <= 255 else ""
@@ -156,16 +158,21 @@ class Rest:
         described = get_model_metadata_pb2.SignatureDefMap()
         try:
             json_format.ParseDict(answer["metadata"]["signature_def"], described, ignore_unknown_fields=True)
-        except (KeyError, TypeError, json_format.ParseError):
+            return _signatures(described)
+        except (KeyError, TypeError, AttributeError, RecursionError, json_format.ParseError):
             raise InputError(f"{self.server} does not describe {self.model} as TensorFlow Serving does") from None
-        return _signatures(described)
 
     def predict(self, name: str, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         body = {"signature_name": name, "inputs": {key: value.tolist() for key, value in inputs.items()}}
-        answer = self._call(f"{self.url}:predict", json.dumps(body).encode())["outputs"]
+        found = self._call(f"{self.url}:predict", json.dumps(body).encode())
         outputs = signature.outputs
-        named = answer if isinstance(answer, dict) else {next(iter(outputs)): answer}  # a single one comes unnamed
-        return {output: np.asarray(value, outputs[output].dtype) for output, value in named.items()}
+        try:
+            answer = found["outputs"]
+            named = answer if isinstance(answer, dict) else {next(iter(outputs)): answer}  # a single one comes unnamed
+            with np.errstate(over="ignore"):  # to infinity, as the server meant
+                return {output: np.asarray(value, outputs[output].dtype) for output, value in named.items()}
+        except (KeyError, TypeError, ValueError, OverflowError, StopIteration):
+            raise InputError(f"{self.server} does not answer for {self.model} as TensorFlow Serving does") from None
 
     def _call(self, url: str, body: bytes | None = None) -> dict[str, Any]:
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
@@ -180,7 +187,7 @@ class Rest:
             except (ValueError, KeyError, TypeError):
                 told = f"status {error.code}"
             raise InputError(f"{self.server} refused {self.model}: {told}") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{self.server} does not answer in JSON: it is no REST interface of a server") from None
         except (OSError, http.client.HTTPException) as error:
             raise InputError(f"no answer from {self.server}: {getattr(error, 'reason', error)}") from None

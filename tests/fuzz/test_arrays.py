@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from tests.fuzz.cases import REFUSED, counts, damaged, hold, outcome
 from tests.test_data import Trap
 from tfaae import data, request_files, streams
-from tfaae.client import Signature, Tensor, checked
+from tfaae.client import Rest, Signature, Tensor, checked
 from tfaae.config import DataConfig
 
 DTYPE = st.one_of(
@@ -195,6 +195,33 @@ def test_requests(count, tmp_path, monkeypatch):
         text=st.one_of(JSON, st.sampled_from(["x.npy", "x.png", "gone.npy", "/", "\0.npy", "[" * 9999, "9" * 9999])),
         contents=st.one_of(ARRAY.map(npy), ARRAY.map(npy).flatmap(damaged), FILE.map(npz), st.binary(max_size=40)),
     )
+
+
+# === Answers of a server ===
+
+KEY = st.sampled_from(["metadata", "signature_def", "outputs", "inputs", "codes", "tensorShape", "dim", "dtype", "s"])
+ANSWER = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["DT_FLOAT", "DT_INVALID", "x"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEY, inner, max_size=3)),
+    max_leaves=12,
+)
+DESCRIBED = st.fixed_dictionaries({"metadata": st.fixed_dictionaries({"signature_def": ANSWER})})
+
+
+@counts(15, 200)
+def test_answers_of_a_server(count, monkeypatch):
+    """By REST, where they are JSON of any kind."""
+    server = Rest("http://there:8501", "digits")
+    asked = Signature({}, {"codes": Tensor(np.dtype("float32"), (None, 2))})
+
+    def check(answer):
+        monkeypatch.setattr(Rest, "_call", lambda *_: answer)
+        known = outcome(server.signatures)
+        assert known is REFUSED or all(isinstance(found, Signature) for found in known.values())
+        given = outcome(server.predict, "s", asked, {})
+        assert given is REFUSED or all(array.dtype == np.float32 for array in given.values())
+
+    hold(count, check, answer=st.one_of(ANSWER, DESCRIBED, st.fixed_dictionaries({"outputs": ANSWER})))
 
 
 # === Finished batches ===
