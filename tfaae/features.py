@@ -136,7 +136,10 @@ def classifying(images: Split, folder: str | Path | None = None) -> keras.Model:
     checksum = zlib.crc32(known.labels.tobytes(), zlib.crc32(np.ascontiguousarray(known.images).tobytes()))
     file = Path(folder) / f"classifier-{checksum:08x}.weights.h5"
     if file.is_file():
-        network.load_weights(file)
+        try:
+            network.load_weights(file)
+        except Exception as error:  # HDF5 and Keras each raise their own at a damaged file
+            raise InputError(f"{file} is damaged ({error}); remove it, and it is made anew") from error
         return network
     _trained(network, known)
     file.parent.mkdir(parents=True, exist_ok=True)

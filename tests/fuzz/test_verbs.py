@@ -63,7 +63,7 @@ def well_formed(found, shape: tuple[int | None, ...], rows) -> None:
         assert tuple(found.shape) == (len(rows) if hasattr(rows, "__len__") else rows, *shape)
 
 
-@counts(8, 150)
+@counts(5, 60)
 def test_images(count, model):
     def check(images):
         code = model.encode(np.zeros((1, *model.image_shape), np.float32)).shape[1:]
@@ -76,7 +76,7 @@ def test_images(count, model):
     hold(count, check, images=ANYTHING)
 
 
-@counts(8, 150)
+@counts(5, 60)
 def test_codes(count, model):
     def check(codes, labels):
         given = (codes, labels) if model.conditional else (codes,)
@@ -85,7 +85,7 @@ def test_codes(count, model):
     hold(count, check, codes=ANYTHING, labels=LABELS)
 
 
-@counts(8, 100)
+@counts(5, 40)
 def test_draws(count, model):
     def check(number, labels, seed):
         drawn = outcome(model.sample, number, labels=labels, seed=seed)
