@@ -89,7 +89,7 @@ def loads(path: Path, **keys) -> None:
         well_formed(found)
 
 
-@counts(40, 500)
+@counts(15, 500)
 def test_data_sets(count, tmp_path):
     def check(found, keys):
         (tmp_path / "data.npz").write_bytes(npz(found))
@@ -98,7 +98,7 @@ def test_data_sets(count, tmp_path):
     hold(count, check, found=FILE, keys=KEYS)
 
 
-@counts(25, 300)
+@counts(15, 300)
 def test_damaged_files(count, tmp_path):
     def check(contents):
         (tmp_path / "data.npz").write_bytes(contents)
@@ -172,7 +172,7 @@ JSON = st.recursive(
 ).map(json.dumps)
 
 
-@counts(40, 400)
+@counts(20, 400)
 def test_requests(count, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

@@ -50,7 +50,7 @@ def told(*arguments: str) -> str:
     return ran.output
 
 
-@counts(6, 250)
+@counts(3, 250)
 def test_what_is_built(count, tmp_path):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(TINY_RUN))
 

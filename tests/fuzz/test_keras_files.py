@@ -126,17 +126,17 @@ def changed(config: dict[str, Any], steps: list[tuple[list[int], str, Any]]) -> 
     return config
 
 
-@counts(10, 300)
+@counts(4, 300)
 def test_changed_configs(count, good, tmp_path):
     hold(count, lambda steps: loads(tmp_path, with_config(good, changed(described(good), steps))), steps=changes())
 
 
-@counts(8, 150)
+@counts(4, 150)
 def test_damaged_archives(count, good, tmp_path):
     hold(count, lambda contents: loads(tmp_path, contents), contents=damaged(packed(good)))
 
 
-@counts(8, 200)
+@counts(4, 200)
 def test_damaged_parts(count, good, tmp_path):
     """With the right checksums: HDF5, or JSON, is what is damaged."""
 
