@@ -148,7 +148,7 @@ def test_checkpoints_of_something_else(count, tmp_path):
 
 def test_deep_keys(tmp_path):
     """Python hashes nested tuples without a limit of depth: a key of many of them would end the process."""
-    deep = Opcodes(b"](" + b")" + b"\x85" * 120_000 + b"e")
+    deep = Opcodes(b"](" + b")" + b"\x85" * 200_000 + b"e")
     head = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, deep]
     (tmp_path / "file.pth").write_bytes(b"".join(map(pickled, head)))
     assert outcome(read, tmp_path / "file.pth") is REFUSED
