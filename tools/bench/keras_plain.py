@@ -21,6 +21,7 @@ class Plain(keras.Model):
         self.decoder = dense(setting.CODE, *setting.UNITS, setting.PIXELS)
         self.discriminator = dense(setting.CODE, *setting.UNITS, 1)
         self.movers = [keras.optimizers.Adam(setting.RATE) for _ in range(3)]
+        self.built = True  # as its parts are
 
     def train_step(self, images):
         encoder, decoder, discriminator = self.encoder, self.decoder, self.discriminator

@@ -53,7 +53,7 @@ class Contender:
         peer = name.startswith(("torch", "pythae"))
         python, module = (str(PEERS), "peers") if peer else (sys.executable, "ours")
         command = [python, "-m", f"tools.bench.{module}", name, "--batch", str(batch), "--images", str(images)]
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `leave`)
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
         )

@@ -1,7 +1,7 @@
 """StyleALAE's layers and its three updates in plain PyTorch, at the last resolution, as `setting.STYLE` has it.
 
-Written from the paper (Pidhorskyi, Adjeroh and Doretto 2020, arXiv 2004.04467) and from what `tfaae/style_networks.py`
-says of the layers: no convolution resamples by itself below 128 pixels.
+Written from the paper (Pidhorskyi, Adjeroh and Doretto 2020, arXiv 2004.04467) and from a description of the authors'
+layers: below 128 pixels no convolution resamples by itself.
 """
 
 import math
