@@ -58,8 +58,10 @@ def _numeric(what: object, array: np.ndarray) -> np.ndarray:
 
 
 def _picture(path: Path, shape: Sequence[int | None]) -> np.ndarray:
-    if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] not in (1, 3):
-        raise InputError(f"{path} is a picture, but the input takes {list(shape)[1:]}")
+    if len(shape) != 4:
+        raise InputError(f"{path} is a picture, but the input takes {len(shape)} dimensions")
+    if shape[1] is None or shape[1] != shape[2] or shape[3] not in (1, 3):
+        raise InputError(f"{path} is a picture, but the input takes {list(shape)[1:]}, no square of 1 or 3 channels")
     pixels = read_image(path, DataConfig(name="folder", size=shape[1], channels=shape[3]))
     if isinstance(pixels, str):
         raise InputError(f"{path} cannot be read: {pixels}")
