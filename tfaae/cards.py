@@ -138,16 +138,15 @@ def _beside(origin: Origin, seed: int) -> str:
         for metric, reference in published.items()
         if metric in origin.metrics
     )
-    changed = f" The record is of another config: {_changes(stored, origin)}.\n" if stored else ""
+    told = "".join(f"\n{part.rstrip()}\n" for part in (sources, record.notes) if part)
+    changed = f"The record is of another config: {_changes(stored, origin)}.\n" if stored else ""
     return f"""## Beside the paper
 
 `tfaae reproduce {record.experiment}` on the test images; selected on {record.selected_on}. A dash: nobody published it.
 {changed}
 | metric | this model | record | paper | best public |
 |---|---|---|---|---|
-{rows}
-{sources}{record.notes}
-"""
+{rows}{told}"""
 
 
 def _changes(stored: Record, origin: Origin) -> str:
