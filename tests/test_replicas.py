@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cases import CASES, Case, state
-from tfaae import losses, replicas
+from tfaae import losses, optimizers, replicas
 from tfaae.errors import InputError
 from tfaae.models import AdversarialInference, GaussianInference, PhasedModel
 from tfaae.models.phased import Phase
@@ -175,12 +175,18 @@ def by_two(model: PhasedModel, rows, two, monkeypatch) -> dict:
 
 def assert_one_step(make, rows, two, monkeypatch, start=lambda model: None) -> None:
     """SGD: Adam would hide a gradient that is twice too large. (Instance norms enlarge rounding: `export_limit`.)"""
-    one = make()
-    with two.scope():
-        other = make()
-    for model, options in ((one, {"run_eagerly": True}), (other, {})):
-        model.compile(dict.fromkeys(model.optimizer_names(), "sgd"), jit_compile=False, **options)
+
+    def made(**options) -> PhasedModel:
+        model = make()
+        plain = {"name": "sgd", "learning_rate": 0.01}
+        built = {name: optimizers.build(name, plain, steps_per_epoch=1, epochs=1) for name in model.optimizer_names()}
+        model.compile(built, jit_compile=False, **options)
         start(model)
+        return model
+
+    one = made(run_eagerly=True)
+    with two.scope():
+        other = made()
     told = one_by_halves(one, rows, monkeypatch), by_two(other, rows, two, monkeypatch)
     for term, value in told[0].items():
         assert told[1][term] == pytest.approx(value, rel=2e-4, abs=1e-5), term

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfaae import durable
 from tfaae.errors import InputError
 
 ANSWER = b"\nstopping after this step, with a checkpoint; once more stops at once\n"
+ANSWER_OF_SEVERAL = b"\nstopping after this step, the last checkpoint stays; once more stops at once\n"
 
 
 class Leg(NamedTuple):
@@ -40,14 +42,23 @@ class Checkpoint(keras.callbacks.Callback):
         path: of the file.
         every: steps; None: no checkpoint within an epoch, except for one that a signal asks for.
         saved: is called after every write.
+        alone: False for one of several workers. All of them write at the same steps, for what a step has measured is
+            added up from all; a signal, which they would hear at different steps, ends them without a checkpoint.
     Raises:
         InputError: while training, for weights that are not finite, or a disk that does not take the file. The last
             good one stays.
     """
 
-    def __init__(self, path: str | Path, *, every: int | None = None, saved: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        every: int | None = None,
+        saved: Callable[[], None] = lambda: None,
+        alone: bool = True,
+    ):
         super().__init__()
-        self.path, self.every, self.saved = Path(path), every, saved
+        self.path, self.every, self.saved, self.alone = Path(path), every, saved, alone
         self._begun = 0  # steps of the epoch that were taken before this leg
         self._means: np.ndarray | None = None  # of those steps
         self._written = 0  # steps of the epoch that the last file has seen
@@ -62,7 +73,7 @@ class Checkpoint(keras.callbacks.Callback):
             model: as it was loaded, or a new one.
             start: epochs that are done, and steps of the next; None: by the number of steps that the model has taken.
         """
-        epoch, step = start or divmod(int(model.steps), steps_per_epoch)
+        epoch, step = start or divmod(self._steps(model), steps_per_epoch)
         if step:
             self._begun, self._means = step, model.means()
             yield Leg(epoch, step, steps_per_epoch - step)
@@ -81,7 +92,8 @@ class Checkpoint(keras.callbacks.Callback):
         if batch + 1 == self.params["steps"]:
             return  # the end of the epoch writes it, with what is measured there
         step = self._begun + batch + 1
-        if self._heard is not None or (self.every is not None and step - self._written >= self.every):
+        asked = self._heard is not None and self.alone
+        if asked or (self.every is not None and step - self._written >= self.every):
             self.save()
             self._written = step
         self._leave()
@@ -96,7 +108,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Writes the file, unless weights are not finite: a rectifier can hide those from the losses."""
         if not all(np.isfinite(weight).all() for weight in self.model.get_weights()):
             raise InputError(
-                f"weights are not finite after step {int(self.model.steps)}: stopped; the last good checkpoint, if "
+                f"weights are not finite after step {self._steps(self.model)}: stopped; the last good checkpoint, if "
                 "any, stays"
             )
         with durable.replacing(self.path) as partial:
@@ -126,11 +138,15 @@ class Checkpoint(keras.callbacks.Callback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @staticmethod
+    def _steps(model: Any) -> int:
+        return int(tf.convert_to_tensor(model.steps))  # of several replicas' variable there is no int
+
     def _hear(self, number: int, frame: Any) -> None:
         again, self._heard = self._heard is not None, number
         if again:
             self._leave()
-        os.write(2, ANSWER)  # print may be what the signal interrupted
+        os.write(2, ANSWER if self.alone else ANSWER_OF_SEVERAL)  # print may be what the signal interrupted
 
     def _leave(self) -> None:
         if self._heard is not None:

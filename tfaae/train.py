@@ -210,7 +210,9 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         files.cut(start[0])
     else:
         files.create(config)
-    checkpoint = board.Checkpoint(files.checkpoint, every=config.train.checkpoint_every, saved=saved)
+    checkpoint = board.Checkpoint(
+        files.checkpoint, every=config.train.checkpoint_every, saved=saved, alone=not team.several_workers
+    )
     time_left = board.TimeLeft(config.train.epochs)
     # of several workers each would hear a signal at a step of its own, and a checkpoint takes all of them
     with contextlib.nullcontext() if team.several_workers else checkpoint.interruptible():
