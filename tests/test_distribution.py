@@ -239,3 +239,17 @@ def test_a_lost_worker_stops_the_run_which_resumes_exactly(lost, two_workers, tm
     finished(started(folder, "--workers", "2", "--resume"))
     assert_same(*(state(train.load(path)[2]) for path in (folder, two_workers[0])))
     assert history(folder) == history(two_workers[0])
+
+
+@pytest.mark.slow
+def test_a_signal_ends_several_workers_without_waiting_for_each_other(tmp_path):
+    folder = tmp_path / "run"
+    process = started(folder, "--workers", "2")
+    while not history(folder):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(process_of(process, 1), signal.SIGTERM)
+    _, wrong = process.communicate(timeout=600)
+    assert process.returncode
+    assert "worker 1" in wrong
+    assert int(tf.convert_to_tensor(train.load(folder)[2].steps)) % 14 == 0  # of whole epochs
