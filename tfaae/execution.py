@@ -14,10 +14,10 @@ def xla(told: Told, model: Any) -> tuple[bool, str]:
         told: `"auto"`, or the answer.
         model: a `PhasedModel`.
     """
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        return False, "several replicas"
     if told != "auto":
         return told, "as told by train.xla"
-    if tf.distribute.has_strategy():
-        return False, "several replicas"
     if tf.config.list_physical_devices("GPU"):
         return True, "a GPU"
     if getattr(model, "precision", "float32") == "bfloat16":

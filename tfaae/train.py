@@ -214,8 +214,7 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         files.checkpoint, every=config.train.checkpoint_every, saved=saved, alone=not team.several_workers
     )
     time_left = board.TimeLeft(config.train.epochs)
-    # of several workers each would hear a signal at a step of its own, and a checkpoint takes all of them
-    with contextlib.nullcontext() if team.several_workers else checkpoint.interruptible():
+    with checkpoint.interruptible():
         for stage in plan:
             if start[0] < stage.end:
                 _fit(model, config, data, files, checkpoint, time_left, stage, start, team)
