@@ -81,7 +81,7 @@ def test_the_record_is_rendered_beside_the_goals(tmp_path, monkeypatch):
     document = results.render()
     row = "| Speed on a CPU, ours over theirs (`bench-cpu`) | `ratio_pythae_b100` | - | - | 2.00 ± 0.00 (2 runs) |"
     assert f"{row} ≥ 2, reached |" in document
-    assert "`peak_memory_mib` | - | - | 900.0 (1 runs) | ≤ 1500, reached |" in document
+    assert "`peak_memory_mib` | - | - | 900.0 (1 run) | ≤ 1500, reached |" in document
     assert "images_per_second_pythae_b100" in document
 
 

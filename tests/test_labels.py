@@ -109,7 +109,7 @@ def test_impossible_options(make, says):
 @pytest.mark.parametrize(
     ("model", "labelled", "classes", "says"),
     [
-        ({"name": "SupervisedAAE"}, 6, 3, "needs the label of every image, 6 of 12 have none"),
+        ({"name": "SupervisedAAE"}, 6, 3, "needs the label of every image, 12 of 24 have none"),
         ({"name": "SupervisedAAE"}, 0, 3, "learns from labels, but no training image has one"),
         ({"name": "SupervisedAAE"}, 0, 0, "classes must be at least 2, got 0"),
         ({"name": "SemiSupervisedAAE"}, 0, 3, "learns from labels, but no training image has one"),

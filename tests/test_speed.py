@@ -145,6 +145,6 @@ def test_where_xla_compiles(told, options, on, why):
 
 
 def test_xla_is_off_among_replicas():
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         model = AAE((8, 8, 1), 2, units=[4], discriminator_units=[4], seed=0)
         assert execution.xla("auto", model) == (False, "several replicas")

@@ -180,7 +180,7 @@ def test_figures_of_every_kind_of_model(name, more):
     model = case.compiled()
     images = case.images(12)
     fit(model, case, 8)
-    labels = np.array([-1, 0, 1, 2] * 3)
+    labels = np.array([1 if model.conditional else -1, 0, 1, 2] * 3)
     codes = np.asarray(model.encode_sample(images))
     drawn = figures.of_model(model, images, labels, ("a", "b", "c"), codes=codes)
     assert {"reconstructions", "samples", "codes"} | more <= set(drawn)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfaae import callbacks as board
@@ -141,9 +142,10 @@ def _check_labels(model: LatentModel, data: Data) -> None:
         raise InputError(f"{what} was made for {model.classes} labels, the data has {len(data.classes)}")
     if model.classes and not data.labelled:
         raise InputError(f"{what} learns from labels, but no training image has one")
-    if model.conditional and data.labelled < len(data.train):
+    labels = np.concatenate([split.labels for split in (data.train, data.validation, data.test)])
+    if model.conditional and (labels < 0).any():
         raise InputError(
-            f"{what} needs the label of every image, {len(data.train) - data.labelled} of {len(data.train)} have none; "
+            f"{what} needs the label of every image, {np.sum(labels < 0)} of {len(labels)} have none; "
             "leave data.labelled out, or use SemiSupervisedAAE"
         )
 
