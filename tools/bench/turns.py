@@ -32,6 +32,6 @@ class Turns:
         print(json.dumps(took), file=self.answers, flush=True)
         told = sys.stdin.readline()
         if not told:
-            raise SystemExit
+            os._exit(0)  # at once: libraries take their time, and nothing is to be kept
         self.left = int(told)
         self.begin()
