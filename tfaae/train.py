@@ -198,14 +198,12 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         files.check_free()
     data = sources.load(config.data, config.seed)
     with team.scope():
-        model = build(config, data)
+        # not built first: a second model's operations have other names, by which TensorFlow orders sums
+        model = load_model(files.checkpoint) if going_on and files.checkpoint.is_file() else build(config, data)
     plan = _plan(config, model, data)
     _share(config, plan, team)
     print(execution.describe(config.train.xla, model), flush=True)
-    kept, files = files, Run(team.folder(folder))
-    if going_on and kept.checkpoint.is_file():
-        with team.scope():
-            model = load_model(kept.checkpoint)
+    files = Run(team.folder(folder))
     start = _position(model, plan, len(data.train))
     team.agree("the steps that are done", int(tf.convert_to_tensor(model.steps)))
     if going_on and team.chief:
