@@ -165,6 +165,7 @@ def _serving_page(codes: np.ndarray) -> None:
         assert np.shape(names.pop("images"))[1:] == (28, 28, 1)
 
 
+@pytest.mark.slow
 def test_from_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = play(PARTS["From Python"])

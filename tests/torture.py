@@ -27,7 +27,8 @@ class Player:
 
     def __init__(self):
         command = [sys.executable, "-W", "ignore", "-m", "tests.torture"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        alone = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # numpy would start threads
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=alone)
 
     def play(self, *arguments: object, log: Path, **fate: Any) -> int:
         """The exit code of the command, minus the signal that it died of.

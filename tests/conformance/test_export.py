@@ -269,6 +269,7 @@ def test_a_difference_is_found(exported):
         verification.verify(other, exported[1], verification.reference(other, case.data().test))
 
 
+@pytest.mark.slow
 def test_an_export_that_does_not_load_says_why(model_and_data, tmp_path):
     model, data = model_and_data
     with pytest.raises(InputError, match="does not load in a fresh process"):

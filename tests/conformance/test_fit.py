@@ -3,31 +3,25 @@
 import numpy as np
 import pytest
 
-from tests.cases import every_case, fit
+from tests.cases import every_case
 from tfaae.errors import InputError
 from tfaae.models import ALAE, StyleALAE
 
 
 @every_case
-def test_reports_its_terms_and_counts_its_steps(case):
+def test_trains_and_reports_its_terms(case):
     model = case.compiled()
     given = case.images(), case.labels()
     held_out = tuple(array[:7] for array in given)
-    history = model.fit(*given, batch_size=8, epochs=2, verbose=0, validation_data=held_out).history
+    told = {"batch_size": 8, "epochs": 30, "verbose": 0, "validation_data": held_out, "validation_freq": 30}
+    history = model.fit(*given, **told).history
     assert {name for name in history if not name.startswith("val_")} == set(model.reports)
     assert all(np.isfinite(values).all() for values in history.values())
-    assert int(model.steps) == 6
+    assert int(model.steps) == 3 * 30
     assert set(model.phase_of) <= set(model.reports)
     assert set(model.phase_of.values()) == {phase.name for phase in model.phases()}
-
-
-@every_case
-def test_reconstruction_improves(case):
-    if issubclass(case.model, ALAE | StyleALAE):
-        pytest.skip("reciprocity of codes is what it minimises, not an error of pixels")
-    model = case.compiled()
-    history = fit(model, case, epochs=30).history["reconstruction"]
-    assert history[-1] < history[0]
+    if not issubclass(case.model, ALAE | StyleALAE):  # these minimise reciprocity of codes, not an error of pixels
+        assert history["reconstruction"][-1] < history["reconstruction"][0]
 
 
 @every_case

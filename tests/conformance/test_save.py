@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 from tests.cases import assert_same, every_case, fit, state
 
@@ -19,6 +20,7 @@ def test_a_loaded_model_continues_bit_for_bit(case, tmp_path):
     assert int(loaded.steps) == 6
 
 
+@pytest.mark.slow  # what a loaded model goes on as is tested above, and what a run goes on as in test_resume.py
 @every_case
 def test_stopping_changes_nothing(case, tmp_path):
     whole, half = case.compiled(), case.compiled()
