@@ -60,7 +60,7 @@ def test_its_phase_moves_what_it_declares(check, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("check", [test_fit.test_reconstruction_improves, test_seeds.test_one_seed_gives_one_run])
+@pytest.mark.parametrize("check", [test_fit.test_trains_and_reports_its_terms, test_seeds.test_one_seed_gives_one_run])
 def test_trains_like_the_others(check, case):
     check(case)
 
