@@ -1,6 +1,7 @@
 """The benchmark's bookkeeping: turns, the products it counts, the numbers of its record. No test measures a time."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,14 @@ def test_the_record_is_rendered_beside_the_goals(tmp_path, monkeypatch):
     assert f"{row} ≥ 2, reached |" in document
     assert "`peak_memory_mib` | - | - | 900.0 (1 run) | ≤ 1500, reached |" in document
     assert "images_per_second_pythae_b100" in document
+
+
+def test_the_stored_record_has_what_its_goals_ask_for():
+    record = records.read("bench-cpu")
+    assert {goal.metric for goal in experiments.BENCHES["bench-cpu"].goals} <= set(record.metrics)
+    assert all(metric == records.Metric.of(metric.runs) for metric in record.metrics.values())
+    assert re.fullmatch("[0-9a-f]{7,}", record.commit), "made from a commit, not from a changed tree"
+    assert record.command == "python -m tools.bench.run"
 
 
 def test_a_bench_is_no_experiment():
