@@ -29,6 +29,22 @@ TINY_RUN = {
     },
     "train": {"epochs": 2},
 }
+SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}
+TINY_LABELLED_RUN = TINY_RUN | {
+    "data": TINY_RUN["data"] | {"labelled": 50, "labelled_batch": 20},
+    "model": {
+        "name": "SemiSupervisedAAE",
+        "latent_dim": 3,
+        "units": [16],
+        "discriminator_units": [16],
+        "input_noise": 0.3,
+        "ema": 0.9,
+        "true_labels": True,
+        "discriminator_noise": 0.3,
+        "discriminator_noise_epochs": 2,
+    },
+    "optim": dict.fromkeys(["reconstruction", "discriminator", "generator", "classification"], SGD),
+}
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,7 @@ LEVELS = [
     {"callbacks", "verification"},
     {"export", "client"},
     {"request_files", "exported"},
+    {"building"},
     {"train", "evaluate", "records", "quality", "import_alae"},
     {"experiments.parts"},
     {"experiments.aae", "experiments.alae", "experiments.benches", "experiments.variational"},
@@ -83,7 +84,7 @@ LEVELS = [
     {"reproduce", "results"},
     {"cards", "paper_figures"},
     {"cli_group"},
-    {"cli_gallery", "cli_images"},
+    {"cli_exports", "cli_images", "cli_reproduce"},
     {"cli"},
     {"__main__", "__init__"},
 ]

@@ -12,27 +12,11 @@ import pytest
 
 from tests import torture
 from tests.cases import assert_same, state
-from tests.conftest import TINY_RUN
+from tests.conftest import TINY_LABELLED_RUN
 from tfaae import callbacks, config, train
 from tfaae.errors import InputError
 
-SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}
-RUN = TINY_RUN | {
-    "data": TINY_RUN["data"] | {"labelled": 50, "labelled_batch": 20},
-    "model": {
-        "name": "SemiSupervisedAAE",
-        "latent_dim": 3,
-        "units": [16],
-        "discriminator_units": [16],
-        "input_noise": 0.3,
-        "ema": 0.9,
-        "true_labels": True,
-        "discriminator_noise": 0.3,
-        "discriminator_noise_epochs": 2,
-    },
-    "optim": dict.fromkeys(["reconstruction", "discriminator", "generator", "classification"], SGD),
-    "train": {"epochs": 3, "xla": False, "figures_every": 100, "checkpoint_every": 4},
-}
+RUN = TINY_LABELLED_RUN | {"train": {"epochs": 3, "xla": False, "figures_every": 100, "checkpoint_every": 4}}
 
 
 def parsed(**changes) -> config.Config:

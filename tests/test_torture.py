@@ -7,11 +7,10 @@ import signal
 import pytest
 
 from tests import torture
-from tests.conftest import TINY_RUN
+from tests.conftest import TINY_LABELLED_RUN, TINY_RUN
 
 TRAIN = {"epochs": 4, "xla": False, "checkpoint_every": 4}
 RAW = TINY_RUN | {"train": TRAIN}
-SGD = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}
 ADAM = {"name": "adam", "learning_rate": {"name": "CosineDecay", "initial_learning_rate": 1e-3}}
 RUNS = {
     "aae": {
@@ -19,19 +18,9 @@ RUNS = {
         "optim": dict.fromkeys(["reconstruction", "discriminator", "generator"], ADAM),
     },
     "semi-supervised": {
-        "data": TINY_RUN["data"] | {"labelled": 50, "labelled_batch": 20, "flip": True},
-        "model": {
-            "name": "SemiSupervisedAAE",
-            "latent_dim": 3,
-            "units": [16],
-            "discriminator_units": [16],
-            "input_noise": 0.3,
-            "ema": 0.9,
-            "true_labels": True,
-            "discriminator_noise": 0.3,
-            "discriminator_noise_epochs": 2,
-        },
-        "optim": dict.fromkeys(["reconstruction", "discriminator", "generator", "classification"], SGD),
+        "data": TINY_LABELLED_RUN["data"] | {"flip": True},
+        "model": TINY_LABELLED_RUN["model"],
+        "optim": TINY_LABELLED_RUN["optim"],
     },
     "avb": {
         "data": TINY_RUN["data"] | {"binarise": True},
