@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfaae import building
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import train
 from tools.accelerator import save, vectorised
 
 SEMI = {
@@ -48,7 +48,7 @@ def test_one_run_moves_as_its_own_train_step(spec):
     alone = member(spec)
     ensemble = save.Ensemble([alone])
     data = sources.load(alone.config.data, 0)
-    model = train.build(alone.config, data)
+    model = building.build(alone.config, data)
     streams = [np.arange(20), np.flatnonzero(data.train.labels >= 0)[:20]][: 2 if spec is SEMI else 1]
     pairs = [(tf.constant(data.train.images[rows]), tf.constant(data.train.labels[rows])) for rows in streams]
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tfaae import config, data, train
+from tfaae import building, config, data, train
 
 CONFIGS = sorted(config.folder().glob("*.yaml"))
 STEPPED = [path for path in CONFIGS if not path.stem.startswith("style_alae")]  # those: test_alae.py, at reduced width
@@ -56,7 +56,7 @@ def test_builds_and_takes_a_step(path, stand_in):
         overrides += ["data.labelled=50"]
     resolved = config.load(path, overrides)
     source = data.load(resolved.data)
-    model = train.build(resolved, source)
+    model = building.build(resolved, source)
     before = model.get_weights()
     first = source.train.take(slice(20))
     reported = model.train_on_batch(first.images, first.labels, return_dict=True)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cases import CASES, CONV, MLP
-from tfaae import config, data, losses, train
+from tfaae import building, config, data, losses
 from tfaae.config import DataConfig
 from tfaae.errors import InputError
 from tfaae.models import AAE, ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, SupervisedAAE
@@ -126,7 +126,7 @@ def test_models_and_data_that_do_not_go_together(model, labelled, classes, says)
     raw = {"data": {"name": "npz", "batch": 4}, "model": model | {"latent_dim": 2} | MLP, "optim": {}}
     given = data.Data(split, split.take(slice(0)), split, tuple("abcd"[:classes]))
     with pytest.raises(InputError, match=says):
-        train.build(config.parse(raw), given)
+        building.build(config.parse(raw), given)
 
 
 def test_a_supervised_model_decodes_labels_alone():

@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.cases import CASES, MLP, fit, state
-from tfaae import callbacks, config, data, figures, train
+from tfaae import building, callbacks, config, data, figures, train
 from tfaae.errors import InputError
 from tfaae.models import SupervisedAAE
 
@@ -203,7 +203,7 @@ def test_schedules_of_a_phase_that_moves_twice_end_with_the_run():
     }
     resolved = config.parse(raw)
     source = data.load(resolved.data)
-    built = train.build(resolved, source).optimizers
+    built = building.build(resolved, source).optimizers
     steps = len(source.train) // 100 * 3
     assert built["elbo"]._learning_rate.decay_steps == steps
     assert built["discriminator"]._learning_rate.decay_steps == 2 * steps

@@ -48,11 +48,11 @@ def train(
         sets = [word for override in overrides for word in ("--set", override)]
         sys.exit(run(workers, ["train", config, "--out", str(out), *sets, *["--resume"] * resume]))
     start()
-    from tfaae import data, distribution, train
+    from tfaae import building, data, distribution, train
 
     team = distribution.team(devices)
     if dry_run:
-        train.build(resolved, data.load(resolved.data, resolved.seed))
+        building.build(resolved, data.load(resolved.data, resolved.seed))
         click.echo(resolved.to_yaml(), nl=False)
         return
     with stopping(lambda: _kept(train.Run(out))):

@@ -1,7 +1,7 @@
 """Configs: YAML text -> checked, frozen values. Nothing here needs TensorFlow.
 
 `model` is a constructor call and `optim` a Keras optimizer for each phase; both are checked where those classes are
-known, in `train.build`.
+known, in `building.build`.
 """
 
 import re

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tfaae import building, records, train
 from tfaae import data as sources
-from tfaae import records, train
 from tfaae.models import LatentModel
 from tfaae.reproduce import Note
 from tools.accelerator import vectorised
@@ -33,7 +33,7 @@ def load(out: Path, runs: Path) -> None:
     names = found["members"]
     for place, name in enumerate(names):
         member = Member.of(name, [*found["overrides"], f"train.epochs={found['epochs']}"])
-        model = train.build(member.config, sources.load(member.config.data, member.config.seed))
+        model = building.build(member.config, sources.load(member.config.data, member.config.seed))
         _assign(model, {at: stacked[place] for at, stacked in weights.items()})
         model.steps.assign(found["epochs"] * found["steps"])
         files = train.Run(runs / name)

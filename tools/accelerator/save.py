@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 
+from tfaae import building, experiments
 from tfaae import config as configs
 from tfaae import data as sources
-from tfaae import experiments, train
 from tfaae.config import Config
 from tfaae.models import LatentModel
 from tools.accelerator import vectorised
@@ -55,7 +55,7 @@ class Ensemble:
             if member.config.model != first.model or member.config.optim != first.optim:
                 raise SystemExit(f"{member.name}: runs of one program have one model and one set of optimizers")
         self.batch, self.labelled_batch = first.data.batch, first.data.labelled_batch
-        self.models = [train.build(member.config, data) for member, data in zip(members, splits, strict=True)]
+        self.models = [building.build(member.config, data) for member, data in zip(members, splits, strict=True)]
         self.model: LatentModel = self.models[0]
         self.count = len(splits[0].train)
         self.steps = self.count // self.batch

@@ -13,7 +13,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from tfaae import callbacks, config, data, train  # noqa: E402
+from tfaae import building, callbacks, config, data  # noqa: E402
 from tfaae.data import Data, Split  # noqa: E402
 from tfaae.models import AAE, StyleALAE  # noqa: E402
 from tfaae.optimizers import EqualisedAdam  # noqa: E402
@@ -49,7 +49,7 @@ def build(split: Split, batch: int, xla: bool | str = "auto", **options) -> AAE:
         "train": {"xla": xla},
     }
     held_out = split.take(slice(0))
-    return train.build(config.parse(settings), Data(split, held_out, held_out, ()))
+    return building.build(config.parse(settings), Data(split, held_out, held_out, ()))
 
 
 def fit(turns: Turns, images: np.ndarray, batch: int, observed: bool = False, **options) -> None:
