@@ -196,7 +196,7 @@ def test_penalties_of_a_linear_critic():
     slope = tf.constant([3.0, -4.0])
     real, fake = tf.random.stateless_normal([5, 2], [0, 1]), tf.zeros([5, 2])
     critic = lambda points: tf.linalg.matvec(points, slope) + 7.0  # noqa: E731
-    assert float(losses.r1_penalty(critic, real)) == pytest.approx(25 / 2)
+    assert float(losses.r1_penalty(critic, real)[1]) == pytest.approx(25 / 2)
     assert float(losses.lipschitz_penalty(critic, real, fake, tf.fill([5, 1], 0.3))) == pytest.approx((5 - 1) ** 2)
 
 
@@ -204,7 +204,7 @@ def test_where_the_penalties_look():
     """The gradient of |x|^2 is 2 x: R1 looks at draws, the other one between draws and codes."""
     critic = lambda points: tf.reduce_sum(points**2, axis=-1)  # noqa: E731
     real, fake = tf.constant([[2.0, 0.0]]), tf.constant([[0.0, 1.0]])
-    assert float(losses.r1_penalty(critic, real)) == pytest.approx(0.5 * 16)
+    assert float(losses.r1_penalty(critic, real)[1]) == pytest.approx(0.5 * 16)
     between = 2 * np.hypot(0.25 * 2, 0.75 * 1)
     assert float(losses.lipschitz_penalty(critic, real, fake, tf.constant([[0.25]]))) == pytest.approx(
         (between - 1) ** 2, rel=1e-5

@@ -156,30 +156,38 @@ def taps(image: np.ndarray, kernel: np.ndarray, way: str) -> np.ndarray:
     return out[1:-1, 1:-1]
 
 
-@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("way", ["transposed", "down"])
 def test_fused_convolutions_tap_by_tap(way, float64):  # noqa: F811
     layer = style_layers.Convolution(2, 3, 3, Seeds(0), resampling=way, bias=False)
     image = np.random.default_rng(0).normal(size=(6, 8, 2))
     kernel = np.asarray(layer.kernel)
-    plain = kernel.transpose(0, 1, 3, 2) if way == "up" else kernel
+    plain = kernel.transpose(0, 1, 3, 2) if way == "transposed" else kernel
     close(layer(image[None])[0], taps(image, plain, way), 1e-12)
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(layer(image[None]) ** 2)
     gradient = np.asarray(tape.gradient(total, layer.kernel.value))
-    at, step = (1, 2, 2, 1) if way == "up" else (1, 2, 1, 2), 1e-6
+    at, step = (1, 2, 2, 1) if way == "transposed" else (1, 2, 1, 2), 1e-6
     ends = []
     for sign in (1, -1):
         moved = kernel.copy()
         moved[at] += sign * step
-        moved = moved.transpose(0, 1, 3, 2) if way == "up" else moved
+        moved = moved.transpose(0, 1, 3, 2) if way == "transposed" else moved
         ends.append(np.sum(taps(image, moved, way) ** 2))
     assert gradient[at] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6)
 
 
-def test_fused_from_128_pixels_up():
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_resampling_in_one_step_is_that_in_two(way, float64):  # noqa: F811
+    one, two = (style_layers.Convolution(2, 3, 3, Seeds(0), resampling=given) for given in (way, "same"))
+    image = np.random.default_rng(0).normal(size=(2, 6, 8, 2))
+    apart = two(style_layers.double(image)) if way == "up" else style_layers.halve(two(image))
+    close(one(image), apart, 1e-12)
+
+
+def test_the_authors_kernels_are_mirrored_from_128_pixels_up():
     made = networks(size=256, base=1, most=1, dim=2)
-    assert [block.fused for block in made["decoder"].blocks] == [False] * 5 + [True] * 2
-    assert [block.fused for block in made["encoder"].blocks] == [True] * 2 + [False] * 5
+    ways = [block.conv_1.resampling for block in made["decoder"].blocks[1:]]
+    assert ways == ["up"] * 4 + ["transposed"] * 2
 
 
 def test_whole_passes_at_128_pixels_with_fused_convolutions(float64):  # noqa: F811
@@ -188,16 +196,16 @@ def test_whole_passes_at_128_pixels_with_fused_convolutions(float64):  # noqa: F
     up, down = made["decoder"].blocks[-1], made["encoder"].blocks[0]
     x = np.random.default_rng(0).normal(size=(1, 64, 64, 2))
     seen = {}
-    up.conv_1.call = lambda inputs, call=up.conv_1.call: seen.setdefault("up", (inputs, call(inputs)))[1]
+    up.conv_1.call = lambda inputs, call=up.conv_1.call: seen.setdefault("transposed", (inputs, call(inputs)))[1]
     down.conv_2.call = lambda inputs, call=down.conv_2.call: seen.setdefault("down", (inputs, call(inputs)))[1]
     assert up(x, tf.ones([1, 2, 3])).shape == (1, 128, 128, 1)
     image = made["decoder"](tf.random.stateless_normal([1, 12, 3], [0, 0], dtype=tf.float64))
     assert image.shape == (1, 128, 128, 3)
     assert made["encoder"](image).shape == (1, 3)
-    for way, layer in (("up", up.conv_1), ("down", down.conv_2)):
+    for way, layer in (("transposed", up.conv_1), ("down", down.conv_2)):
         inputs, outputs = seen[way]
         kernel = np.asarray(layer.kernel)
-        plain = kernel.transpose(0, 1, 3, 2) if way == "up" else kernel
+        plain = kernel.transpose(0, 1, 3, 2) if way == "transposed" else kernel
         close(outputs[0], taps(np.asarray(inputs[0]), plain, way), 1e-12)
 
 

@@ -150,7 +150,7 @@ def _sums(images: np.ndarray, samples: np.ndarray, sigmas: np.ndarray) -> tuple[
 @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32) for shape in ([None, None], [None, None], [None])])
 def _sums_of_block(images, samples, sigmas):
     """The least squared distance D `[n]` of `[n, d]` images, and sum_i exp((D - |x - s_i|^2) / 2 sigma^2) `[s, n]`."""
-    squares = tf.reduce_sum(images**2, 1)[:, None] + tf.reduce_sum(samples**2, 1)[None]
+    squares = tf.reduce_sum(tf.square(images), 1)[:, None] + tf.reduce_sum(tf.square(samples), 1)[None]
     distances = tf.maximum(squares - 2 * tf.matmul(images, samples, transpose_b=True), 0)
     least = tf.reduce_min(distances, 1)
     excess = least[:, None] - distances

@@ -76,7 +76,7 @@ def discriminator_loss(
         Scalar; `EQUILIBRIUM` says where it settles, 2 ln 2 = 1.386 nats for `logistic`.
     """
     if game == "lsgan":
-        return tf.reduce_mean((real - 1) ** 2) + tf.reduce_mean((fake + 1) ** 2)
+        return tf.reduce_mean(tf.square(real - 1)) + tf.reduce_mean(tf.square(fake + 1))
     if game == "hinge":
         return tf.reduce_mean(tf.nn.relu(1 - real)) + tf.reduce_mean(tf.nn.relu(1 + fake))
     if game == "wgan-gp":
@@ -92,31 +92,36 @@ def generator_loss(fake: tf.Tensor, game: Game = "logistic") -> tf.Tensor:
     `lsgan`: E (fake - 1)^2. `hinge`, `wgan-gp`: -E fake.
     """
     if game == "lsgan":
-        return tf.reduce_mean((fake - 1) ** 2)
+        return tf.reduce_mean(tf.square(fake - 1))
     if game in ("hinge", "wgan-gp"):
         return -tf.reduce_mean(fake)
     return tf.reduce_mean(tf.nn.softplus(-fake))
 
 
-def squared_gradient_norms(critic: Callable[[tf.Tensor], tf.Tensor], points: tf.Tensor) -> tf.Tensor:
-    """`[n]` squared norms of the gradient of `critic`, `[n, ...]` -> `[n]` logits, at `points`."""
+def squared_gradient_norms(critic: Callable[[tf.Tensor], tf.Tensor], points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`[n]` logits of `critic` at `[n, ...]` points, and the squared norms of their gradients there, `[n]`."""
     with tf.GradientTape() as tape:
         tape.watch(points)
-        total = tf.reduce_sum(critic(points))
-    return tf.reduce_sum(tape.gradient(total, points) ** 2, axis=list(range(1, points.shape.rank)))
+        logits = critic(points)
+        total = tf.reduce_sum(logits)
+    return logits, tf.reduce_sum(tf.square(tape.gradient(total, points)), axis=list(range(1, points.shape.rank)))
 
 
-def r1_penalty(critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor) -> tf.Tensor:
-    """1/2 E |grad D|^2 at real points, draws from the prior or images (Mescheder et al. 2018, eq. 9, gamma = 1)."""
-    return 0.5 * tf.reduce_mean(squared_gradient_norms(critic, real))
+def r1_penalty(critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logits at real points, draws from the prior or images, and 1/2 E |grad D|^2 there, from one pass.
+
+    (Mescheder et al. 2018, eq. 9, gamma = 1.)
+    """
+    logits, norms = squared_gradient_norms(critic, real)
+    return logits, 0.5 * tf.reduce_mean(norms)
 
 
 def lipschitz_penalty(
     critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor, fake: tf.Tensor, places: tf.Tensor
 ) -> tf.Tensor:
     """E (|grad D| - 1)^2 between draws and codes, `places` `[n, 1]` in [0, 1] (Gulrajani et al. 2017, eq. 3)."""
-    norms = tf.sqrt(squared_gradient_norms(critic, places * real + (1 - places) * fake) + 1e-12)
-    return tf.reduce_mean((norms - 1) ** 2)
+    _, squares = squared_gradient_norms(critic, places * real + (1 - places) * fake)
+    return tf.reduce_mean(tf.square(tf.sqrt(squares + 1e-12) - 1))
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -149,7 +154,7 @@ def head_separation(heads: tf.Tensor, margin: float) -> tf.Tensor:
     pairs = [(i, j) for i in range(count) for j in range(i)]
     one, other = tf.gather(heads, [i for i, _ in pairs]), tf.gather(heads, [j for _, j in pairs])
     # without the small term, two heads on one place would have no direction to part in, but NaN
-    distance = tf.sqrt(tf.reduce_sum((one - other) ** 2, axis=-1) + 1e-12)
+    distance = tf.sqrt(tf.reduce_sum(tf.square(one - other), axis=-1) + 1e-12)
     return tf.reduce_sum(tf.nn.relu(margin - distance))
 
 

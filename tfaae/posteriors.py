@@ -141,7 +141,7 @@ class Basis(Posterior):
         codes, offset, amplitudes, v = self._draw(images, training)
         mean_v, variance_v = self._moments_of(v) if training else (self.mean_v.value, self.variance_v.value)
         mean = offset + tf.reduce_sum(amplitudes * mean_v, axis=1)
-        return codes, contrast(mean, tf.reduce_sum(amplitudes**2 * variance_v, axis=1))
+        return codes, contrast(mean, tf.reduce_sum(tf.square(amplitudes) * variance_v, axis=1))
 
     def estimate(self, draws: int) -> tuple[tf.Tensor, tf.Tensor]:
         """E v and Var v, `[bases, d]` each, from many draws."""

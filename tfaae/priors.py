@@ -229,7 +229,7 @@ class SwissRollDistribution(tfd.Distribution):
         if self.noise == 0:
             raise InputError("a SwissRoll without noise is a curve and has no density; set noise above 0")
         t, weight = self._nodes()  # [n, nodes]
-        distance = tf.reduce_sum((codes[..., None, :] - self._curve(t)) ** 2, axis=-1)  # [..., n, nodes]
+        distance = tf.reduce_sum(tf.square(codes[..., None, :] - self._curve(t)), axis=-1)  # [..., n, nodes]
         log_normal = -distance / (2 * self.noise**2) - math.log(2 * math.pi * self.noise**2)
         return tf.reduce_logsumexp(tf.math.log(weight) + log_normal, axis=-1)
 

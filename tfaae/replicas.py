@@ -69,4 +69,4 @@ def moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     if count() == 1:
         return tf.nn.moments(values, axes=[0])
     centre = mean(values)
-    return centre, mean((values - centre) ** 2)
+    return centre, mean(tf.square(values - centre))

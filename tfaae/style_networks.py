@@ -46,6 +46,7 @@ from tfaae.style_layers import (
     halve,
     instance_norm,
     leaky,
+    moments,
     numbered,
     pixel_norm,
     prefixed,
@@ -54,7 +55,7 @@ from tfaae.style_layers import (
 
 HeadKind = Literal["linear", "nonlinear"]
 Noise = Sequence[tf.Tensor] | Literal["bump"] | None  # two maps a block; the authors' deterministic bump; none
-FUSED = 128  # pixels: from here up, a convolution resamples by itself
+FUSED = 128  # pixels: from here up, the authors' convolutions resample by themselves: G's kernel is another then
 MAPPING_RATE = 0.1  # learning rate of F and D, relative to E's and G's
 
 
@@ -138,9 +139,9 @@ class SynthesisBlock(keras.layers.Layer):
 
     def __init__(self, number: int, inputs: int, channels: int, size: int, style_dim: int, seeds: Seeds):
         super().__init__()
-        self.number, self.fused = number, size >= FUSED and number > 0
+        self.number = number
         if number:
-            resampling: Resampling = "up" if self.fused else "same"
+            resampling: Resampling = "transposed" if size >= FUSED else "up"
             self.conv_1 = Convolution(inputs, channels, 3, seeds, resampling=resampling, bias=False)
         self.conv_2 = Convolution(channels, channels, 3, seeds, bias=False)
         for half in (1, 2):
@@ -153,7 +154,7 @@ class SynthesisBlock(keras.layers.Layer):
     def call(self, x, styles, noise=None):
         """`[n, h, w, inputs]`, `[n, 2, style_dim]` styles -> `[n, 2 h, 2 w, channels]`, in block 0 `[n, h, w, ...]`."""
         if self.number:
-            x = blur(self.conv_1(x if self.fused else double(x)))
+            x = blur(self.conv_1(x))
         x = self._half(x, 1, styles[:, 0], noise)
         return self._half(self.conv_2(x), 2, styles[:, 1], noise)
 
@@ -162,13 +163,14 @@ class SynthesisBlock(keras.layers.Layer):
             x += self._bump(x)
         elif noise is not None:
             x += getattr(self, f"noise_weight_{half}") * noise[half - 1]
-        x = instance_norm(leaky(x + getattr(self, f"bias_{half}")), 1e-8)
+        x = leaky(x + getattr(self, f"bias_{half}"))
+        x = instance_norm(x, *moments(x), 1e-8)
         scale, shift = tf.split(getattr(self, f"style_{half}")(style)[:, None, None], 2, axis=-1)
         return x * (scale + 1) + shift
 
     def _bump(self, x):
         s = math.sqrt(self.number + 1)
-        return 0.8 * s / math.sqrt(2 * math.pi) * tf.exp(-(x**2) / (2 * s**2))
+        return 0.8 * s / math.sqrt(2 * math.pi) * tf.exp(-tf.square(x) / (2 * s**2))
 
     def published(self) -> Named:
         convolutions = {"conv_1": self.conv_1} if self.number else {}
@@ -244,16 +246,15 @@ class EncoderBlock(keras.layers.Layer):
 
     Args:
         inputs, outputs: channels.
-        size: pixels of its input.
         style_dim: length of a style.
         std_epsilon: of `StyleEncoder`.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, style_dim: int, seeds: Seeds, std_epsilon: float):
+    def __init__(self, inputs: int, outputs: int, style_dim: int, seeds: Seeds, std_epsilon: float):
         super().__init__()
-        self.fused, self.std_epsilon = size >= FUSED, std_epsilon
+        self.std_epsilon = std_epsilon
         self.conv_1 = Convolution(inputs, inputs, 3, seeds, bias=False)
-        self.conv_2 = Convolution(inputs, outputs, 3, seeds, resampling="down" if self.fused else "same", bias=False)
+        self.conv_2 = Convolution(inputs, outputs, 3, seeds, resampling="down", bias=False)
         for half, channels in ((1, inputs), (2, outputs)):
             bias = self.add_weight(name=f"bias_{half}", shape=(channels,), initializer="zeros")
             setattr(self, f"bias_{half}", bias)
@@ -263,11 +264,15 @@ class EncoderBlock(keras.layers.Layer):
     def call(self, x):
         """`[n, h, w, inputs]` -> `[n, h / 2, w / 2, outputs]`, and `[n, style_dim]`, the sum of its two styles."""
         x = leaky(self.conv_1(x) + self.bias_1)
-        first = self.style_1(style_statistics(x, self.std_epsilon))
-        x = self.conv_2(blur(instance_norm(x, 1e-5)))
-        x = leaky((x if self.fused else halve(x)) + self.bias_2)
-        second = self.style_2(style_statistics(x, self.std_epsilon))
-        return instance_norm(x, 1e-5), first + second
+        x, first = self._read(x, self.style_1)
+        x = leaky(self.conv_2(blur(x)) + self.bias_2)
+        x, second = self._read(x, self.style_2)
+        return x, first + second
+
+    def _read(self, x, style: Dense):
+        """`x` normalised, and what the style's layer makes of its statistics."""
+        mean, variance = moments(x)
+        return instance_norm(x, mean, variance, 1e-5), style(style_statistics(mean, variance, self.std_epsilon))
 
     def published(self) -> Named:
         layers = {name: getattr(self, name) for name in ("conv_1", "conv_2", "style_1", "style_2")}
@@ -288,9 +293,7 @@ class StyleEncoder(keras.layers.Layer):
         super().__init__(name="style_encoder")
         self.levels = plan.levels
         ends = [plan.encoder(j) for j in range(plan.levels)]
-        self.blocks = [
-            EncoderBlock(*widths, plan.size // 2**j, style_dim, seeds, std_epsilon) for j, widths in enumerate(ends)
-        ]
+        self.blocks = [EncoderBlock(*widths, style_dim, seeds, std_epsilon) for widths in ends]
         self.from_rgb = [Convolution(channels, inputs, 1, seeds) for inputs, _ in ends]
         self.built = True
 

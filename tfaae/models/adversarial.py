@@ -105,7 +105,7 @@ class AdversarialAutoencoder(LatentModel, abc.ABC):
         real, fake = tf.split(discriminator(tf.concat([draws, codes], axis=0), training=training), 2)
         loss = losses.discriminator_loss(real, fake, self.game, self.label_smoothing)
         if training and self.r1:
-            loss += self.r1 * losses.r1_penalty(discriminator, draws)
+            loss += self.r1 * losses.r1_penalty(discriminator, draws)[1]
         if training and self.game == "wgan-gp":
             places = keras.random.uniform((tf.shape(codes)[0], 1), seed=self.seeds)
             loss += 10 * losses.lipschitz_penalty(discriminator, draws, codes, places)

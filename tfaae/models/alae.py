@@ -122,9 +122,9 @@ class LatentReciprocal(LatentModel, abc.ABC):
     def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
         """softplus(D(E(G(F(z))))) + softplus(-D(E(x))) + gamma/2 |grad_x D(E(x))|^2 (algorithm 1, step I)."""
         _, fake = self.generate(batch, training)
-        real = self.pixels(batch.images)
-        loss = losses.discriminator_loss(self.criticise(real), self.criticise(tf.stop_gradient(fake)))
-        return {"discriminator": loss, "r1": self.r1 * losses.r1_penalty(self.criticise, real)}
+        real, penalty = losses.r1_penalty(self.criticise, self.pixels(batch.images))
+        loss = losses.discriminator_loss(real, self.criticise(tf.stop_gradient(fake)))
+        return {"discriminator": loss, "r1": self.r1 * penalty}
 
     def generator_loss(self, batch: Batch, training: bool) -> Terms:
         """softplus(-D(E(G(F(z))))) (algorithm 1, step II)."""
@@ -137,7 +137,7 @@ class LatentReciprocal(LatentModel, abc.ABC):
         Through the image, F learns too.
         """
         codes, fake = self.generate(batch, training, mixing=False)
-        return {"reciprocity": tf.reduce_mean((self.read(self.encoder, fake) - tf.stop_gradient(codes)) ** 2)}
+        return {"reciprocity": tf.reduce_mean(tf.square(self.read(self.encoder, fake) - tf.stop_gradient(codes)))}
 
     def generate(self, batch: Batch, training: bool, mixing: bool = True) -> tuple[tf.Tensor, tf.Tensor]:
         """As many codes F(z) as the batch has images, and what G makes of them."""

@@ -225,7 +225,7 @@ class AdaptiveAVB(AdversarialBayes):
 
     def discriminate(self, images, codes, contrast):
         u = (codes - contrast.mean()) / contrast.stddev()
-        return self.discriminator([images, u]) + 0.5 * tf.reduce_sum(u**2, axis=-1)
+        return self.discriminator([images, u]) + 0.5 * tf.reduce_sum(tf.square(u), axis=-1)
 
     def settle(self) -> None:
         """Before measuring: the moments of a basis anew from 100,000 draws, in place of those of recent batches."""

@@ -227,7 +227,7 @@ class AdversarialInference(VariationalInference):
     def discriminate(self, codes: tf.Tensor, r: tfd.MultivariateNormalDiag) -> tf.Tensor:
         """T(z) `[n]`: a network of the whitened code, and - log r in closed form, so that it learns log q alone."""
         u = (codes - r.mean()) / r.stddev()
-        return self.discriminator(u) + 0.5 * tf.reduce_sum(u**2, axis=-1)
+        return self.discriminator(u) + 0.5 * tf.reduce_sum(tf.square(u), axis=-1)
 
     def draw(self, count, seed):
         return self.sampler(tf.random.stateless_normal([count, self.sampler.input_shape[-1]], seed))
