@@ -69,6 +69,9 @@ def test_numbers_of_the_record():
     assert metrics["images_per_second_tfaae_fp32_b100"].runs == [2000.0, 1000.0]
     assert metrics["seconds_to_first_step_tfaae_bf16_b100"].runs == [1.5]
     assert metrics["frame_overhead_percent"].runs == [0.0, 0.0]
+    assert metrics["images_per_second_style_alae_celeba_128_4px"].runs == [320.0, 160.0]
+    # 80 epochs of CelebA's 197,599 images
+    assert metrics["estimated_days_style_alae_celeba_128"].runs == [80 * 197_599 / rate / 86_400 for rate in (320, 160)]
     assert metrics["encode_milliseconds_b256"].runs == [100.0, 200.0]
     assert metrics["peak_memory_mib"].runs == [900.0]
     assert "ratio_pythae_b100 " in report.table(found(), 900.0)

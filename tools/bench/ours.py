@@ -84,15 +84,27 @@ def verb(turns: Turns, images: np.ndarray, batch: int, name: str) -> None:
     forever(turns, lambda: getattr(model, name)(given).numpy())
 
 
-def style(turns: Turns) -> None:
+def style(turns: Turns, images: np.ndarray, batch: int) -> None:
     """A StyleALAE at its last resolution, on random images."""
-    told = dict(setting.STYLE)
-    size, batch = told.pop("size"), told.pop("batch")
-    model = StyleALAE((size, size, 3), seed=0, **told)
+    told = {name: value for name, value in setting.STYLE.items() if name not in ("size", "batch")}
+    size = setting.STYLE["size"]
+    alternate(turns, StyleALAE((size, size, 3), seed=0, **told), size, batch)
+
+
+def grown(turns: Turns, images: np.ndarray, batch: int, size: int) -> None:
+    """A StyleALAE of full width while `size` pixels are trained, on random images."""
+    told = config.load(config.find(setting.GROWN)).model
+    largest = setting.GROWN_SIZES[-1]
+    model = StyleALAE((largest, largest, 3), seed=0, **{name: told[name] for name in told if name != "name"})
+    model.start(setting.GROWN_SIZES.index(size))
+    alternate(turns, model, size, batch)
+
+
+def alternate(turns: Turns, model: StyleALAE, size: int, batch: int) -> None:
     rates = {name: EqualisedAdam(0.0015) for name in dict.fromkeys(model.optimizer_names())}
     model.compile(rates, jit_compile=False)  # as train.xla: auto has it
-    step, images = tf.function(model.train_step), tf.random.uniform([batch, size, size, 3])
-    forever(turns, lambda: step((images,)))
+    step, pixels = tf.function(model.train_step), tf.random.uniform([batch, size, size, 3])
+    forever(turns, lambda: step((pixels,)))
 
 
 def forever(turns: Turns, step: Callable[[], object]) -> None:
@@ -111,7 +123,7 @@ def with_options(play: Callable, **options) -> Callable:
 
 CONTENDERS: dict[str, Callable[[Turns, np.ndarray, int], None]] = {
     "tfaae-fp32": fit,
-    "tfaae-fp32-no-xla": with_options(fit, xla=False),
+    "tfaae-fp32-xla": with_options(fit, xla=True),
     "tfaae-bf16": with_options(fit, precision="bfloat16"),
     "tfaae-observed": with_options(fit, observed=True),
     "tfaae-bare": bare,
@@ -122,8 +134,8 @@ CONTENDERS: dict[str, Callable[[Turns, np.ndarray, int], None]] = {
     "pipeline": pipeline,
     "encode": with_options(verb, name="encode"),
     "decode": with_options(verb, name="decode"),
-    "tfaae-style": lambda turns, images, batch: style(turns),
-}
+    "tfaae-style": style,
+} | {f"tfaae-grown-{size}": with_options(grown, size=size) for size in setting.GROWN_SIZES}
 
 
 def main() -> None:

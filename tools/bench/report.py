@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tfaae import records
+from tfaae import config, growing, records
 from tfaae.records import Metric, Record
 from tools.bench import setting
 
@@ -22,7 +22,7 @@ RATIOS = {  # ours / theirs
     "pythae": ("tfaae-bf16", "pythae"),
     "pythae_fp32": ("tfaae-fp32", "pythae"),
     "keras_plain_fp32": ("tfaae-fp32", "keras-plain"),
-    "without_xla_fp32": ("tfaae-fp32", "tfaae-fp32-no-xla"),
+    "with_xla_fp32": ("tfaae-fp32", "tfaae-fp32-xla"),
 }
 TRAINING = dict.fromkeys(name for pair in RATIOS.values() for name in pair)
 
@@ -78,6 +78,24 @@ def _style(group: dict[str, Answers], batch: int) -> Iterator[tuple[str, list[fl
     yield "images_per_second_stylealae_64px", _each(lambda took: batch / took, both[0])
 
 
+def _grown(group: dict[str, Answers], batch: int) -> Iterator[tuple[str, list[float]]]:
+    """Images a second at each resolution, and what all epochs of the config would take at that."""
+    rates = [_each(lambda took: batch / took, group[f"tfaae-grown-{size}"]) for size in setting.GROWN_SIZES]
+    for size, each in zip(setting.GROWN_SIZES, rates, strict=True):
+        yield f"images_per_second_{setting.GROWN}_{size}px", each
+    train = config.load(config.find(setting.GROWN)).train
+    told = train.growing
+    assert told is not None
+    epochs = [0] * len(setting.GROWN_SIZES)
+    for stage in growing.stages(len(epochs), train.epochs, told.epochs_per_lod, told.batches, told.learning_rates):
+        epochs[stage.lod] += stage.end - stage.first
+    seconds = [
+        sum(setting.GROWN_IMAGES * count / rate for count, rate in zip(epochs, turn, strict=True))
+        for turn in zip(*rates, strict=True)
+    ]
+    yield f"estimated_days_{setting.GROWN}", [one / 86_400 for one in seconds]
+
+
 def _data(group: dict[str, Answers], batch: int) -> Iterator[tuple[str, list[float]]]:
     yield f"images_per_second_data_alone_b{batch}", _each(lambda took: batch / took, group["pipeline"])
 
@@ -91,6 +109,7 @@ KINDS: dict[str, Callable[[dict[str, Answers], int], Iterator[tuple[str, list[fl
     "training": _training,
     "frame": _frame,
     "style": _style,
+    "grown": _grown,
     "data": _data,
     "latency": _latency,
 }

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.bench import report
+from tools.bench import report, setting
 from tools.bench.report import Answers
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,13 +33,14 @@ class Group(NamedTuple):
     contenders: tuple[str, ...]
 
 
-TRAINING = ("tfaae-fp32", "tfaae-fp32-no-xla", "tfaae-bf16", "torch-adam", "torch-fused", "torch-fused-bf16")
+TRAINING = ("tfaae-fp32", "tfaae-fp32-xla", "tfaae-bf16", "torch-adam", "torch-fused", "torch-fused-bf16")
 CEILING = ("products-fp32", "products-fp32-xla", "products-bf16", "torch-products-fp32", "torch-products-bf16")
 GROUPS = (
     Group("training", 100, (*TRAINING, "pythae", "keras-plain", *CEILING)),
     Group("training", 1000, (*TRAINING, "pythae", "keras-plain", *CEILING)),
     Group("frame", 100, ("tfaae-bare", "tfaae-observed")),
     Group("style", 16, ("tfaae-style", "torch-style")),
+    Group("grown", 16, tuple(f"tfaae-grown-{size}" for size in setting.GROWN_SIZES)),
     Group("data", 100, ("pipeline",)),
     Group("latency", 1, ("encode", "decode")),
     Group("latency", 256, ("encode", "decode")),

@@ -6,6 +6,9 @@ CODE = 8
 BATCHES = (100, 1000)
 RATE = 1e-4  # of every Adam
 STYLE = {"size": 64, "batch": 16, "base_channels": 16, "max_channels": 64, "latent_dim": 128, "mapping_depth": 8}
+GROWN = "style_alae_celeba_128"  # a config at full width, each resolution of which is timed
+GROWN_SIZES = (4, 8, 16, 32, 64, 128)
+GROWN_IMAGES = 202_599 - 5_000  # of CelebA, without those held out
 
 
 def products(batch: int) -> list[tuple[str, int, int, int]]:
