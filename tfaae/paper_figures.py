@@ -118,4 +118,11 @@ FIGURES = {
     "avb_6_avb": PaperFigure("avb-toy", "avb", "codes"),
     "avb_6_vae": PaperFigure("avb-toy", "vae", "codes"),
     "11d_ten_dimensions": PaperFigure("aae-dimred-10d-100", "short", "codes_on_circle"),
+    "alae_samples": PaperFigure("alae-mnist", "shared", "samples"),
+    "alae_reconstructions": PaperFigure("alae-mnist", "shared", "reconstructions"),
+    "alae_separate_samples": PaperFigure("alae-mnist", "separate", "samples"),
+    "style_alae_samples": PaperFigure("style-alae-fashion", "only", "samples"),
+    "style_alae_reconstructions": PaperFigure("style-alae-fashion", "only", "reconstructions"),
+    "style_alae_mixed_coarse": PaperFigure("style-alae-fashion", "only", "mixed_coarse"),
+    "style_alae_mixed_middle": PaperFigure("style-alae-fashion", "only", "mixed_middle"),
 }
