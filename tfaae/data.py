@@ -230,7 +230,9 @@ def batches(
 def _reader(split: Split) -> Callable[[tf.Tensor], tf.Tensor]:
     """`[m]` rows -> `[m, h, w, c]` images."""
     if not split.stored:
-        images = tf.constant(split.images)  # as numpy, the map would be 100 times slower
+        # a constant would be held twice, by Python and by the data set; as numpy, the map would be 100 times slower
+        with tf.device("CPU"):
+            images = tf.Variable(split.images, trainable=False)
         return lambda rows: tf.gather(images, rows)
 
     def read(rows):

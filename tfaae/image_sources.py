@@ -24,6 +24,7 @@ from tfaae.stored_images import StoredImages
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # by content: Pillow would hand EPS to Ghostscript
+READ = 1000  # images of tensorflow-datasets at a time
 MOST_PIXELS = 2**26  # of an image file; a few kilobytes can claim billions
 MOST_CLASSES = 100_000  # a label above is no class number
 DOWNLOAD_RETRIES = 4  # seconds; the ten of tensorflow-datasets are three and a half minutes of silence when offline
@@ -311,9 +312,14 @@ def _tfds_split(builder, name: str, config: DataConfig) -> Split:
     examples = builder.as_dataset(split=name).map(decode, num_parallel_calls=2, deterministic=True)
     if None in examples.element_spec[0].shape:
         raise InputError(f"images of {builder.name} differ in size; set data.size")
-    check_memory(builder.info.splits[name].num_examples, tuple(examples.element_spec[0].shape))
+    count, shape = builder.info.splits[name].num_examples, tuple(examples.element_spec[0].shape)
+    check_memory(count, shape)
+    images, labels = np.empty((count, *shape), np.float32), np.empty(count, np.int32)
     try:
-        images, labels = next(examples.batch(builder.info.splits[name].num_examples).as_numpy_iterator())
+        # not in one batch, which would hold them twice
+        for at, (some, known) in enumerate(examples.batch(READ).as_numpy_iterator()):
+            rows = slice(at * READ, at * READ + len(some))
+            images[rows], labels[rows] = some, known
     except tf.errors.OpError as error:
         raise InputError(
             f"split {name} in {builder.data_dir} is damaged: {str(error.message).splitlines()[0]}"
