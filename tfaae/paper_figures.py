@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfaae import data as sources
-from tfaae import figures, likelihood, metrics, overview, records, reference, reproduce, train
+from tfaae import figures, likelihood, metrics, moves, overview, records, reference, reproduce, train
 from tfaae.data import Data
 from tfaae.experiments import find
 
@@ -88,7 +88,8 @@ def _draw(model: Any, data: Data, picture: str) -> Figure:
         return figures.with_nearest(samples, data.train.images[found])
     with model.seeds.kept():
         codes = metrics.batched(model.encode_sample, data.test.images)
-    return figures.of_model(model, data.test.images, data.test.labels, data.classes, codes=codes)[picture]
+    seen = figures.of_model(model, data.test.images, data.test.labels, data.classes, codes=codes)
+    return (seen | moves.of_model(model, data.test.images, data.test.labels))[picture]
 
 
 FIGURES = {
