@@ -213,8 +213,8 @@ def test_commands_within_sentences_exist(page):
 
 
 @every_page
-def test_configs_exist(page):
-    known = {path.stem for path in configs.folder().glob("*.yaml")}
+def test_configs_and_models_exist(page):
+    known = {path.stem for path in configs.folder().glob("*.yaml")} | {entry.name for entry in gallery.entries()}
     named = set(
         re.findall(
             r"`(?:configs/)?((?:aae|vae|avb|iwae|alae|style_alae|inference)_[a-z0-9_]+)(?:\.yaml)?`", TEXTS[page]

@@ -20,7 +20,7 @@ class Origin(NamedTuple):
     experiment: Experiment
     part: str
     record: Record  # that counts the run
-    stored: Record | None  # the repository's, where that is another one
+    stored: Record | None  # that of docs/results
 
     @property
     def metrics(self) -> list[str]:
@@ -69,7 +69,7 @@ def origin_of(run: Path, config: Config) -> Origin | None:
     stored = _read(records.folder() / f"{experiment}.json")
     for record in (_read(run.absolute().parent / "record.json"), stored):
         if record and config.seed in record.seeds and _is_of(record, part, config):
-            return Origin(EXPERIMENTS[experiment], part, record, None if record == stored else stored)
+            return Origin(EXPERIMENTS[experiment], part, record, stored)
     return None
 
 
@@ -129,7 +129,7 @@ def _beside(origin: Origin, seed: int) -> str:
     rows = ""
     for metric in origin.metrics:
         ours = value(Metric.of([_own(origin, metric, seed)]))
-        recorded = value((stored or record).metrics.get(metric))
+        recorded = value(stored.metrics.get(metric) if stored else None)
         paper, public = value(record.paper.get(metric)), value(record.public.get(metric))
         rows += f"| `{metric}` | {ours} | {recorded} | {paper} | {public} |\n"
     sources = "".join(
@@ -139,7 +139,11 @@ def _beside(origin: Origin, seed: int) -> str:
         if metric in origin.metrics
     )
     told = "".join(f"\n{part.rstrip()}\n" for part in (sources, record.notes) if part)
-    changed = f"The record is of another config: {_changes(stored, origin)}.\n" if stored else ""
+    changed = ""
+    if stored is None:
+        changed = "docs/results has no record of it yet.\n"
+    elif stored != record:
+        changed = f"The record is of another config: {_changes(stored, origin)}.\n"
     return f"""## Beside the paper
 
 `tfaae reproduce {record.experiment}` on the test images; selected on {record.selected_on}. A dash: nobody published it.
