@@ -33,7 +33,9 @@ pytestmark = [
 
 PATIENCE = 120  # seconds: a busy machine draws WebGL in software
 TERMS = ("reconstruction", "discriminator", "discriminator_accuracy", "generator")
-PICTURES = ("pictures/reconstructions", "pictures/samples", "pictures/codes", "pictures/manifold_percentiles")
+PICTURES = tuple(
+    f"pictures/{name}" for name in ("reconstructions", "samples", "codes", "manifold_percentiles", "interpolations")
+)
 RUNS = ("equilibrium", "pictures", "train", "validation")
 CHROMIUM_FLAGS = (
     *("--headless", "--no-sandbox", "--no-first-run", "--disable-dev-shm-usage", "--window-size=1600,1400"),
@@ -173,7 +175,7 @@ def test_time_series_show_every_term_next_to_its_equilibrium(board):
     board.open("timeseries")
     board.wait_for_lines(*(f"epoch_{term}" for term in TERMS), *(f"logs/{run}" for run in RUNS))
     wait_for("a chart", lambda: board.find("line-chart"))
-    board.wait_for_lines(f"{EQUILIBRIUM['discriminator']:.4f}")  # in the table below its chart
+    board.wait_for_lines(f"{EQUILIBRIUM['logistic']['discriminator']:.4f}")  # in the table below its chart
     board.save_screenshot("timeseries")
     assert board.console_errors() == []
 
@@ -194,9 +196,8 @@ def test_images_show_every_picture(board):
     board.wait_for_lines(*PICTURES)
     board.open_sections()
     board.wait_for_lines(*(f"tag: {name}" for name in PICTURES))
-    wait_for(
-        "four pictures", lambda: [image.get_property("naturalWidth") > 0 for image in board.find("img")] == [True] * 4
-    )
+    loaded = [True] * len(PICTURES)
+    wait_for("every picture", lambda: [image.get_property("naturalWidth") > 0 for image in board.find("img")] == loaded)
     board.save_screenshot("images")
     assert board.console_errors() == []
 
