@@ -314,17 +314,18 @@ def _tfds_split(builder, name: str, config: DataConfig) -> Split:
         raise InputError(f"images of {builder.name} differ in size; set data.size")
     count, shape = builder.info.splits[name].num_examples, tuple(examples.element_spec[0].shape)
     check_memory(count, shape)
-    images, labels = np.empty((count, *shape), np.float32), np.empty(count, np.int32)
+    images, labels, seen = np.empty((count, *shape), np.float32), np.empty(count, np.int32), 0
     try:
         # not in one batch, which would hold them twice
-        for at, (some, known) in enumerate(examples.batch(READ).as_numpy_iterator()):
-            rows = slice(at * READ, at * READ + len(some))
+        for some, known in examples.take(count).batch(READ).as_numpy_iterator():
+            rows = slice(seen, seen + len(some))
             images[rows], labels[rows] = some, known
+            seen = rows.stop
     except tf.errors.OpError as error:
         raise InputError(
             f"split {name} in {builder.data_dir} is damaged: {str(error.message).splitlines()[0]}"
         ) from error
-    return Split(images, labels)
+    return Split(images[:seen], labels[:seen])  # files may hold fewer than their description says
 
 
 SOURCES: dict[str, Callable[[DataConfig], Source]] = {

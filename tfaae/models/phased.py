@@ -194,8 +194,8 @@ class PhasedModel(keras.Model, abc.ABC):
 
         Args:
             optimizers: {name: whatever `keras.optimizers.get` takes}.
-            jit_compile: XLA. On: faster on a CPU too, where Keras's "auto" leaves it off. Off for a model that was made
-                in the scope of a `tf.distribute` strategy, whose collective operations XLA does not take.
+            jit_compile: XLA. For a GPU; on a CPU it compiles for seconds and gains little or nothing. Off for a model
+                that was made in the scope of a `tf.distribute` strategy, whose collective operations XLA does not take.
             run_eagerly, steps_per_execution: as in `keras.Model.compile`.
         Raises:
             InputError: a phase without optimizer, an optimizer without phase, one object for two phases, an optimizer
