@@ -25,7 +25,10 @@ def _alae_mnist() -> Experiment:
             "separate": Part(
                 "alae_mnist_short",
                 {f"{metric}_separate_discriminator": key for metric, key in names.items()},
-                ("model.separate_discriminator=true",),
+                (
+                    "model.separate_discriminator=true",
+                    "optim.reciprocity={name: equalised_adam, learning_rate: 0.002}",  # E has no other phase then
+                ),
                 measure="latent",
             ),
             "paper": Part(
