@@ -13,10 +13,11 @@ import yaml
 from click.testing import CliRunner
 
 from tests.conftest import TINY_RUN
-from tfaae import callbacks, config, experiments, paper_figures, records, reproduce, results, train
+from tfaae import building, callbacks, config, data, experiments, paper_figures, records, reproduce, results, train
 from tfaae.cli import main
 from tfaae.errors import InputError
 from tfaae.experiments import BENCHES, EXPERIMENTS, Experiment, Goal, Part
+from tfaae.image_sources import Split
 from tfaae.paper_figures import FIGURES, PaperFigure
 from tfaae.records import Metric, Record, Reference
 
@@ -79,6 +80,23 @@ def test_every_part_has_its_config(name, label):
     expected = int(held_out[1].replace(",", "")) if held_out else 0
     assert resolved.data.validation == expected, "hyper-parameters are chosen on held-out training images"
     assert part.measure in reproduce.MEASURES
+
+
+CHANGED = [
+    (name, label)
+    for name, label in PARTS
+    if re.search("model|optim", " ".join(EXPERIMENTS[name].parts[label].overrides))
+]
+
+
+@pytest.mark.parametrize(("name", "label"), CHANGED)
+def test_a_part_that_changes_a_model_has_the_optimizers_for_it(name, label, monkeypatch):
+    part = EXPERIMENTS[name].parts[label]
+    resolved = config.load(config.find(part.config), (*part.overrides, "data.batch=20"))
+    monkeypatch.setattr(building, "_check_size", lambda *_: None)  # builds the model a second time
+    image = np.zeros((120, 28, 28, 1), np.float32)
+    split = Split(image, np.arange(120) % 10)
+    building.build(resolved, data.Data(split, split, split, tuple("0123456789")))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
