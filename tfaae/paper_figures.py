@@ -1,6 +1,7 @@
 """The figures of the papers, and the README's, drawn anew from the finished runs of the experiments."""
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,16 +44,21 @@ def write(runs: str | Path) -> tuple[list[Path], list[str]]:
     folder = records.folder().parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     written, missing = [], {}
+    wanted: dict[tuple[str, str], dict[str, str]] = {}  # of a part: names of figures and their pictures
     for name, (experiment, part, picture) in FIGURES.items():
+        wanted.setdefault((experiment, part), {})[name] = picture
+    for (experiment, part), pictures in wanted.items():
         run = reproduce.finished(runs, experiment, part)
         if run is None:
             missing[experiment] = True
             continue
-        path = folder / f"figure_{name}.png"
-        path.write_bytes(
-            figures.to_png(_divergence(runs, experiment) if picture == DIVERGENCE else _of_run(run, picture))
-        )
-        written.append(path)
+        drawn = _of_run(run, set(pictures.values()) - {DIVERGENCE})
+        if DIVERGENCE in pictures.values():
+            drawn[DIVERGENCE] = _divergence(runs, experiment)
+        for name, picture in pictures.items():
+            path = folder / f"figure_{name}.png"
+            path.write_bytes(figures.to_png(drawn[picture]))
+            written.append(path)
     return written, list(missing)
 
 
@@ -71,27 +77,37 @@ def _divergence(runs: str | Path, experiment: str) -> Figure:
     return figures.curves(lines, "training steps", "KL(q, p) by nearest neighbours, nats")
 
 
-def _of_run(run: Path, picture: str) -> Figure:
+def _of_run(run: Path, pictures: Collection[str]) -> dict[str, Figure]:
     _, config, model = train.load(run)
-    return _draw(model, sources.load(config.data, config.seed), picture)
+    data = sources.load(config.data, config.seed)
+    drawn = {picture: draw(model, data) for picture, draw in OWN.items() if picture in pictures}
+    return drawn if set(drawn) == set(pictures) else drawn | _of_model(model, data)
 
 
-def _draw(model: Any, data: Data, picture: str) -> Figure:
-    if picture == MARGINALS:
-        draws, exact = np.asarray(model.sample(4000, seed=0)), reference.exact_samples(4000, seed=0)
-        return figures.marginals(draws, model.density.coordinates, reference=exact)
-    if picture == OVERVIEW:
-        return overview.of_model(model, data.test.images, data.test.labels)
-    if picture == NEAREST:
-        samples = np.asarray(model.sample(90, seed=0))
-        found = likelihood.nearest(samples[8::9], data.train.images)
-        return figures.with_nearest(samples, data.train.images[found])
+def _of_model(model: Any, data: Data) -> dict[str, Figure]:
+    """The pictures that training shows."""
     with model.seeds.kept():
         codes = metrics.batched(model.encode_sample, data.test.images)
     seen = figures.of_model(model, data.test.images, data.test.labels, data.classes, codes=codes)
-    return (seen | moves.of_model(model, data.test.images, data.test.labels))[picture]
+    return seen | moves.of_model(model, data.test.images, data.test.labels)
 
 
+def _marginals(model: Any, data: Data) -> Figure:
+    draws, exact = np.asarray(model.sample(4000, seed=0)), reference.exact_samples(4000, seed=0)
+    return figures.marginals(draws, model.density.coordinates, reference=exact)
+
+
+def _overview(model: Any, data: Data) -> Figure:
+    return overview.of_model(model, data.test.images, data.test.labels)
+
+
+def _nearest(model: Any, data: Data) -> Figure:
+    samples = np.asarray(model.sample(90, seed=0))
+    found = likelihood.nearest(samples[8::9], data.train.images)
+    return figures.with_nearest(samples, data.train.images[found])
+
+
+OWN = {MARGINALS: _marginals, OVERVIEW: _overview, NEAREST: _nearest}
 FIGURES = {
     "overview": PaperFigure("aae-mnist-priors", "swiss_roll", OVERVIEW),
     "2a_aae_normal": PaperFigure("aae-mnist-priors", "normal", "codes"),
