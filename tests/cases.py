@@ -134,6 +134,13 @@ CASES = {
         3,
         {"arch": "conv1", "noise_dim": 3, "bases": 2, "moment_draws": 0, "discriminator_units": [8], "head": 8},
     ),
+    "avb-adaptive-full": Case(
+        AdaptiveAVB,
+        (8, 8, 1),
+        3,
+        {"units": [16], "noise_dim": 3, "bases": 2, "moment_draws": 16, "covariance": "full"}
+        | {"discriminator_units": [16], "head": 8, "adversary_steps": 2},
+    ),
     "avb-adaptive-implicit": Case(
         AdaptiveAVB,
         (8, 8, 1),

@@ -57,6 +57,16 @@ def test_inflate_widens_the_proposal(found):
     np.testing.assert_allclose(narrow, found[5][:50], atol=1e-4)
 
 
+def test_inflate_widens_a_proposal_of_any_covariance():
+    """One sample finds log p(x) - KL(r inflated, posterior), in the mean; r is the posterior."""
+    model, factor = LinearGaussian(width=None), 2.0
+    found = bounds.importance_bound(model, IMAGES, 1, inflate=factor)
+    divergence = model.codes / 2 * (factor**2 - 1 - np.log(factor**2))
+    mean, error = bounds.paired(found, model.log_likelihood(IMAGES) - divergence)
+    assert error < 0.5
+    assert abs(mean) < 3 * error
+
+
 def test_memory_does_not_grow_with_images_or_samples(monkeypatch):
     shapes, inner, model = [], LinearGaussian.log_joint, LinearGaussian()
     monkeypatch.setattr(
@@ -94,7 +104,12 @@ def with_verbs(**verbs):
         (MODEL, IMAGES[:0], {}, r"at least one, got \(0, 4, 4, 1\)"),
         (MODEL, IMAGES[0], {}, r"expected images \[n, h, w, c\]"),
         (MODEL, IMAGES * np.nan, {}, "images must be finite"),
-        (LinearGaussian(width=None), IMAGES, {"inflate": 1.1}, "got MultivariateNormalTriL; use inflate=1"),
+        (
+            with_verbs(proposal=lambda x: tfd.Independent(tfd.Normal(tf.zeros((len(x), 8)), 1.0), 1)),
+            IMAGES,
+            {"inflate": 1.1},
+            "widens a Gaussian, got Independent; use inflate=1",
+        ),
         (with_verbs(proposal=lambda x: tf.zeros(8)), IMAGES, {}, "tfp distribution, got EagerTensor"),
         (with_verbs(proposal=lambda x: tfd.Normal(tf.zeros((8, 8)), 1.0)), IMAGES, {}, r"event shape \[d\]"),
         (with_verbs(log_joint=lambda x, z: tf.zeros((2, 8, 16))), IMAGES, {}, r"log_joint \(2, 8\) .* sum over pixels"),

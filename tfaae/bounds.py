@@ -93,11 +93,11 @@ def paired(first: np.ndarray, second: np.ndarray) -> Summary:
 def _inflated(proposal: tfd.Distribution, factor: float) -> tfd.Distribution:
     if factor == 1:
         return proposal
-    if not isinstance(proposal, tfd.MultivariateNormalDiag):
-        raise InputError(
-            f"importance_bound: inflate widens a MultivariateNormalDiag, got {type(proposal).__name__}; use inflate=1"
-        )
-    return tfd.MultivariateNormalDiag(proposal.mean(), factor * proposal.stddev())
+    if isinstance(proposal, tfd.MultivariateNormalDiag):
+        return tfd.MultivariateNormalDiag(proposal.mean(), factor * proposal.stddev())
+    if isinstance(proposal, tfd.MultivariateNormalTriL):
+        return tfd.MultivariateNormalTriL(proposal.mean(), factor * proposal.scale.to_dense())
+    raise InputError(f"importance_bound: inflate widens a Gaussian, got {type(proposal).__name__}; use inflate=1")
 
 
 def _bound(model, samples, chunk, inflate, images, seed):

@@ -13,10 +13,17 @@ from tfaae.networks import Builder, Shape, check_units
 class ContrastBuilder(Builder):
     """A `Builder` of basis encoders, noise networks, and discriminators of pairs (x, z)."""
 
-    def basis_encoder(self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int]) -> keras.Model:
-        """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes."""
+    def basis_encoder(
+        self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int], *, small: bool = True
+    ) -> keras.Model:
+        """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes.
+
+        Args:
+            small: the offset starts near 0, as in the authors' code; beside noise that does not, it would be drowned.
+        """
         hidden, inputs = self._trunk(image_shape, units)
-        offset = layers.Dense(latent_dim, kernel_initializer=self._near_zero(), name="offset")(hidden)
+        start = self._near_zero() if small else self._initializer()
+        offset = layers.Dense(latent_dim, kernel_initializer=start, name="offset")(hidden)
         amplitudes = layers.Dense(bases * latent_dim, kernel_initializer=self._initializer(), name="amplitudes")(hidden)
         both = layers.Concatenate()([offset, amplitudes])
         return keras.Model(inputs[0], layers.Reshape((1 + bases, latent_dim))(both), name="encoder_network")

@@ -184,7 +184,8 @@ class AVB(AdversarialBayes):
 class AdaptiveAVB(AdversarialBayes):
     """AVB with adaptive contrast (algorithm 2): a Gaussian of the posterior's moments takes the prior's place.
 
-    T sees (x, u) with u = (z - mean(x)) / deviation(x), and learns only what is not Gaussian.
+    T sees (x, u) with u = (z - mean(x)) / deviation(x), or z whitened by the whole covariance, and learns only what is
+    not Gaussian.
 
     Args:
         posterior: `"basis"`, z_0(x) + sum a_i(x) v_i(noise_i), moments in closed form; `"implicit"`, any network,
@@ -192,6 +193,9 @@ class AdaptiveAVB(AdversarialBayes):
         bases: number of v_i.
         moment_draws: extra draws of the v_i for their moments at each step; 0: those of the batch, as in the authors'
             code.
+        covariance: of r. `"diagonal"`, as in the paper; `"full"`, of posterior `"basis"` alone: the posterior has a
+            Gaussian part, the covariance is in closed form too, and T learns log q - log r itself, 0 at the start,
+            where a diagonal r leaves all correlation for T to find.
         kwargs: of `AdversarialBayes`, `ExplicitModel` and `LatentModel`.
     """
 
@@ -203,19 +207,31 @@ class AdaptiveAVB(AdversarialBayes):
         posterior: Contrasted = "basis",
         bases: int = 32,
         moment_draws: int = 256,
+        covariance: posteriors.Covariance = "diagonal",
         **kwargs,
     ):
         choose("posterior of AdaptiveAVB (with a mean and a variance),", posterior, get_args(Contrasted))
         not_negative("AdaptiveAVB", moment_draws=moment_draws)
         above_zero("AdaptiveAVB", bases=bases)
+        choose("covariance", covariance, get_args(posteriors.Covariance))
+        if covariance == "full" and not (posterior == "basis" and moment_draws):
+            raise InputError(
+                "AdaptiveAVB: covariance full goes with posterior basis and moment_draws above 0, "
+                f"got {posterior} and {moment_draws}"
+            )
         super().__init__(image_shape, latent_dim, **kwargs)
         self.posterior, self.bases, self.moment_draws = posterior, bases, moment_draws
+        self.covariance = covariance
         self.make_networks({"basis": self._basis, "implicit": self.implicit, "gaussian": self._gaussian}[posterior]())
 
     def _basis(self) -> posteriors.Posterior:
-        network = self.builder.basis_encoder(self.image_shape, self.latent_dim, self.bases, self.units)
+        full = self.covariance == "full"
+        network = self.builder.basis_encoder(
+            self.image_shape, self.latent_dim, self.bases + full, self.units, small=not full
+        )
         basis = self.builder.basis(self.bases, self.noise_dim, self.latent_dim)
-        return posteriors.Basis(network, self.seeds, basis, self.moment_draws)
+        kind = posteriors.CorrelatedBasis if full else posteriors.Basis
+        return kind(network, self.seeds, basis, self.moment_draws)
 
     def _gaussian(self) -> posteriors.Posterior:
         return posteriors.build("gaussian", self.builder, self.image_shape, self.latent_dim, self.units)
@@ -224,6 +240,8 @@ class AdaptiveAVB(AdversarialBayes):
         return self.encoder.with_contrast(images, training=training)
 
     def discriminate(self, images, codes, contrast):
+        if self.covariance == "full":  # log q - log r in these coordinates is what is not Gaussian: 0 at the start
+            return self.discriminator([images, contrast.bijector.inverse(codes)])
         u = (codes - contrast.mean()) / contrast.stddev()
         return self.discriminator([images, u]) + 0.5 * tf.reduce_sum(tf.square(u), axis=-1)
 
@@ -232,9 +250,9 @@ class AdaptiveAVB(AdversarialBayes):
         if not isinstance(self.encoder, posteriors.Basis):
             return
         with self.seeds.kept(), self.averaged():
-            mean, variance = self.encoder.estimate(100_000)
+            mean, spread = self.encoder.estimate(100_000)
         copies = {id(source): copy for source, copy in self.averages.pairs()} if self.averages else {}
-        for weight, value in ((self.encoder.mean_v, mean), (self.encoder.variance_v, variance)):
+        for weight, value in ((self.encoder.mean_v, mean), (self.encoder.spread_v, spread)):
             copies.get(id(weight), weight).assign(value)
 
     def proposal(self, images):
