@@ -137,9 +137,10 @@ def test_a_pass_that_draws_or_counts_is_not_shared(options, shared):
 def test_where_xla_compiles(told, options, on, why):
     model = AAE((8, 8, 1), 2, seed=0, **{"units": [4], "discriminator_units": [4]} | options)
     assert execution.xla(told, model) == (on, why)
-    model.compile({name: FusedSGD() for name in model.optimizer_names()}, jit_compile=on)
+    model.compile({name: FusedSGD() for name in model.optimizer_names()}, jit_compile=told)
+    assert model.jit_compile == on
     line = f"XLA {'on' if on else 'off'} ({why}), precision {options.get('precision', 'float32')}, FusedSGD"
-    assert execution.describe(told, model) == line
+    assert execution.describe(model) == line
 
 
 def test_xla_is_off_among_replicas():

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tfaae import execution, keras_files, memory, naming, optimizers
+from tfaae import keras_files, memory, naming, optimizers
 from tfaae.config import Config
 from tfaae.data import Data
 from tfaae.errors import InputError, choose
@@ -48,8 +48,7 @@ def build(config: Config, data: Data) -> Any:
         )
         for name, spec in config.optim.items()
     }
-    xla, _ = execution.xla(config.train.xla, model)
-    model.compile(built, jit_compile=xla, steps_per_execution=config.train.steps_per_execution)
+    model.compile(built, jit_compile=config.train.xla, steps_per_execution=config.train.steps_per_execution)
     return model
 
 

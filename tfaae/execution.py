@@ -1,4 +1,4 @@
-"""How a model's steps are run: what `train.xla: auto` comes to, and why. Measured by `tools/bench`."""
+"""How a model's steps are run: what XLA on `auto` comes to, and why. Measured by `tools/bench`."""
 
 from typing import Any, Literal
 
@@ -23,8 +23,8 @@ def xla(told: Told, model: Any) -> tuple[bool, str]:
     return False, "a CPU, whose own kernels take as little time or less"
 
 
-def describe(told: Told, model: Any) -> str:
+def describe(model: Any) -> str:
     """One line about the choices of a model that is compiled."""
-    on, why = xla(told, model)
+    on, why = xla(model.asked_for_xla, model)
     optimizers = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in model.optimizers.values()))
     return f"XLA {'on' if on else 'off'} ({why}), precision {getattr(model, 'precision', 'float32')}, {optimizers}"

@@ -126,7 +126,7 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         model = load_model(files.checkpoint) if going_on and files.checkpoint.is_file() else build(config, data)
     plan = _plan(config, model, data)
     _share(config, plan, team)
-    print(execution.describe(config.train.xla, model), flush=True)
+    print(execution.describe(model), flush=True)
     files = Run(team.folder(folder))
     start = _position(model, plan, len(data.train))
     team.agree("the steps that are done", int(tf.convert_to_tensor(model.steps)))

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfaae import naming, replicas
+from tfaae import execution, naming, replicas
 from tfaae.errors import InputError, not_negative
 from tfaae.models.passes import Pass, Passes
 from tfaae.seeds import Seeds
@@ -186,7 +186,7 @@ class PhasedModel(keras.Model, abc.ABC):
         self,
         optimizers: dict[str, Any],
         *,
-        jit_compile: bool = True,
+        jit_compile: execution.Told = "auto",
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
     ) -> None:
@@ -194,8 +194,9 @@ class PhasedModel(keras.Model, abc.ABC):
 
         Args:
             optimizers: {name: whatever `keras.optimizers.get` takes}.
-            jit_compile: XLA. For a GPU; on a CPU it compiles for seconds and gains little or nothing. Off for a model
-                that was made in the scope of a `tf.distribute` strategy, whose collective operations XLA does not take.
+            jit_compile: XLA. `"auto"`: on a GPU; a CPU's own kernels take as little time or less, and nothing has to be
+                compiled. Off for a model that was made in the scope of a `tf.distribute` strategy, whose collective
+                operations XLA does not take.
             run_eagerly, steps_per_execution: as in `keras.Model.compile`.
         Raises:
             InputError: a phase without optimizer, an optimizer without phase, one object for two phases, an optimizer
@@ -215,10 +216,11 @@ class PhasedModel(keras.Model, abc.ABC):
                 raise InputError(f"the optimizer of {name} must be made inside the strategy's scope, as the model was")
         if len({id(optimizer) for optimizer in built.values()}) < len(names):
             raise InputError("each phase needs an optimizer of its own: their states differ")
-        self.asked_for_xla = jit_compile and not run_eagerly
+        self.asked_for_xla = False if run_eagerly else jit_compile
+        compiled, _ = execution.xla(self.asked_for_xla, self)
         super().compile(
             optimizer=None,
-            jit_compile=self.asked_for_xla and not shared,
+            jit_compile=compiled,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
         )
@@ -235,7 +237,7 @@ class PhasedModel(keras.Model, abc.ABC):
         optimizers = {name: keras.optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
         return {
             "optimizers": optimizers,
-            "jit_compile": self.asked_for_xla,  # a run that goes on alone has it again
+            "jit_compile": self.asked_for_xla,  # not what it came to: a run may go on alone, or elsewhere
             "steps_per_execution": self.steps_per_execution,
         }
 
