@@ -228,8 +228,8 @@ def _record(
         selected_on=experiment.selected_on,
         config=resolved,
         metrics={metric: Metric.of(values) for metric, values in found.items()},
-        paper=experiment.paper,
-        public=experiment.public,
+        paper=dict(experiment.paper),
+        public=dict(experiment.public),
         notes=experiment.notes,
     )
 

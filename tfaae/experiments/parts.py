@@ -1,5 +1,7 @@
 """What an experiment is made of."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from tfaae.records import Reference
@@ -38,13 +40,13 @@ class Experiment(NamedTuple):
     title: str
     parts: dict[str, Part]
     goals: tuple[Goal, ...] = ()
-    paper: dict[str, Reference] = {}  # noqa: RUF012 (read only)
-    public: dict[str, Reference] = {}  # noqa: RUF012
+    paper: Mapping[str, Reference] = MappingProxyType({})
+    public: Mapping[str, Reference] = MappingProxyType({})
     seeds: tuple[int, ...] = (0, 1, 2)
     notes: str = ""
     selected_on: str = SELECTED_ON
     # metric -> two parts measured by `annealed`: the first one's log-likelihood minus the other's, image by image
-    gains: dict[str, tuple[str, str]] = {}  # noqa: RUF012
+    gains: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
 def paper_value(metric: str, mean: float, std: float | None, where: str, paper: str = PAPER) -> dict[str, Reference]:
