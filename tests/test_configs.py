@@ -26,6 +26,7 @@ TWINS = {  # of a config that steps by default: the same kind of model, most of 
     "alae_mnist_short",
     "avb_mnist_dcgan",
     "avb_mnist_dense",
+    "avb_mnist_dense_full",
     "avb_mnist_small",
     "inference_rosenbrock",
     "iwae_mnist",
