@@ -138,7 +138,7 @@ CASES = {
         AdaptiveAVB,
         (8, 8, 1),
         3,
-        {"units": [16], "noise_dim": 3, "bases": 2, "moment_draws": 16, "covariance": "full"}
+        {"units": [16], "noise_dim": 1, "bases": 2, "covariance": "full"}
         | {"discriminator_units": [16], "head": 8, "adversary_steps": 2},
     ),
     "avb-adaptive-implicit": Case(

@@ -176,18 +176,27 @@ def test_no_gradient_passes_through_the_contrast(posterior):
 # === The posterior of basis vectors ===
 
 
-def basis(draws: int, full: bool = False) -> posteriors.Basis:
+def basis(draws: int) -> posteriors.Basis:
+    builder, network = basis_network(3)
+    return posteriors.Basis(network, builder.seeds, builder.basis(3, 4, DIM), draws)
+
+
+def correlated_basis() -> posteriors.CorrelatedBasis:
+    builder, network = basis_network(3 + 1)
+    bias = network.get_layer("amplitudes").bias  # little of the Gaussian part, which is the first; one below 0
+    bias.assign(np.concatenate([bias[:DIM] - 7, -bias[DIM : 2 * DIM], bias[2 * DIM :]]))
+    return posteriors.CorrelatedBasis(network, builder.seeds, builder.basis(3, 1, DIM))
+
+
+def basis_network(amplitudes: int) -> tuple[ContrastBuilder, keras.Model]:
     """With amplitudes far from their small start, and means that are not 0."""
     builder = ContrastBuilder(Seeds(4))
-    network = builder.basis_encoder(SHAPE, DIM, 3 + full, [8])
+    network = builder.basis_encoder(SHAPE, DIM, amplitudes, [8])
     random = np.random.default_rng(3)
     for name, low, high in (("offset", 1, 2), ("amplitudes", 5, 7)):
         bias = network.get_layer(name).bias
         bias.assign(random.uniform(low, high, size=bias.shape))
-    if full:  # little of the Gaussian part, whose amplitudes are the first and start higher
-        bias.assign(np.concatenate([bias[:DIM] - 7, bias[DIM:]]))
-    kind = posteriors.CorrelatedBasis if full else posteriors.Basis
-    return kind(network, builder.seeds, builder.basis(3, 4, DIM), draws)
+    return builder, network
 
 
 def brute_force(posterior: posteriors.Basis, image, draws: int = 100_000) -> tuple:
@@ -199,7 +208,7 @@ def brute_force(posterior: posteriors.Basis, image, draws: int = 100_000) -> tup
 def settle(posterior: posteriors.Basis) -> None:
     mean, variance = posterior.estimate(100_000)
     posterior.mean_v.assign(mean)
-    posterior.spread_v.assign(variance)
+    posterior.variance_v.assign(variance)
 
 
 @pytest.mark.parametrize("ema", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
@@ -235,25 +244,24 @@ def test_the_moments_of_a_basis_are_those_of_its_draws():
 
 
 def test_the_covariance_of_a_correlated_basis_is_that_of_its_draws():
-    posterior, images = basis(draws=16, full=True), images_of(2)
-    settle(posterior)
-    settled = posterior.with_contrast(images)[1]
+    posterior, images = correlated_basis(), images_of(2)
+    contrast = posterior.with_contrast(images)[1]
+    np.testing.assert_allclose(posterior.mode(images), contrast.mean(), rtol=1e-5)
     for row in range(2):
         codes = np.concatenate([np.asarray(posterior(copies(images[row : row + 1], 10_000))) for _ in range(20)])
         expected = np.cov(codes.T)
         correlation = expected[0, 1] / np.sqrt(expected[0, 0] * expected[1, 1])
         assert abs(correlation) > 0.05, "a diagonal would do"
-        np.testing.assert_allclose(settled.mean()[row], codes.mean(axis=0), rtol=0.02)
-        np.testing.assert_allclose(settled.covariance()[row], expected, atol=0.02 * np.max(expected))
+        np.testing.assert_allclose(contrast.mean()[row], codes.mean(axis=0), rtol=0.02)
+        np.testing.assert_allclose(contrast.covariance()[row], expected, atol=0.02 * np.max(expected))
 
 
 def test_with_all_covariance_known_t_sees_white_codes():
     """Draws of the posterior in T's coordinates: mean 0, covariance I, and at the start no skew and no tails."""
-    model = adaptive(covariance="full", seed=5)
+    model = adaptive(covariance="full", noise_dim=1, seed=5)
     seen = []
     model.discriminator = lambda given: seen.append(given[1]) or tf.zeros(len(given[1]))
     images = copies(images_of(1), 50_000)
-    model.settle()
     codes, contrast = model.contrasted(images, training=False)
     model.discriminate(images, codes, contrast)
     np.testing.assert_allclose(np.cov(np.transpose(seen[0])), np.eye(DIM), atol=0.03)
@@ -269,11 +277,11 @@ def test_without_extra_draws_the_moments_are_the_batchs_own():
 def test_settling_is_repeatable_and_training_goes_on_from_it():
     posterior = basis(draws=16)
     settle(posterior)
-    settled = np.array(posterior.spread_v)
+    settled = np.array(posterior.variance_v)
     settle(posterior)
-    np.testing.assert_allclose(posterior.spread_v, settled, rtol=0.05)
+    np.testing.assert_allclose(posterior.variance_v, settled, rtol=0.05)
     posterior.with_contrast(images_of(4), training=True)
-    assert 0 < np.max(np.abs(posterior.spread_v - settled)) < 0.2 * np.max(settled)
+    assert 0 < np.max(np.abs(posterior.variance_v - settled)) < 0.2 * np.max(settled)
 
 
 def test_a_basis_starts_almost_without_noise():
@@ -411,8 +419,12 @@ def test_the_divergence_gains_its_weight_over_the_first_steps(step, weight):
         (AdaptiveAVB, {"bases": 0}, "bases must be above 0"),
         (AdaptiveAVB, {"moment_draws": -1}, "moment_draws must be at least 0"),
         (AdaptiveAVB, {"covariance": "half"}, "unknown covariance 'half'"),
-        (AdaptiveAVB, {"covariance": "full", "posterior": "implicit"}, "full goes with posterior basis"),
-        (AdaptiveAVB, {"covariance": "full", "moment_draws": 0}, "and moment_draws above 0, got basis and 0"),
+        (
+            AdaptiveAVB,
+            {"covariance": "full", "noise_dim": 1, "posterior": "implicit"},
+            "full goes with posterior basis",
+        ),
+        (AdaptiveAVB, {"covariance": "full"}, "and noise_dim 1, each basis vector a curve; got basis and 3"),
     ],
 )
 def test_what_cannot_be_is_refused(model, arguments, told):

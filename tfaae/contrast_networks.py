@@ -14,17 +14,23 @@ class ContrastBuilder(Builder):
     """A `Builder` of basis encoders, noise networks, and discriminators of pairs (x, z)."""
 
     def basis_encoder(
-        self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int], *, small: bool = True
+        self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int], near_zero: str = "offset"
     ) -> keras.Model:
         """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes.
 
         Args:
-            small: the offset starts near 0, as in the authors' code; beside noise that does not, it would be drowned.
+            near_zero: `"offset"`, as in the authors' code, or `"amplitudes"`: which of the two start there.
         """
         hidden, inputs = self._trunk(image_shape, units)
-        start = self._near_zero() if small else self._initializer()
-        offset = layers.Dense(latent_dim, kernel_initializer=start, name="offset")(hidden)
-        amplitudes = layers.Dense(bases * latent_dim, kernel_initializer=self._initializer(), name="amplitudes")(hidden)
+        starts = {"offset": self._near_zero(), "amplitudes": self._near_zero(1e-2)}
+        offset, amplitudes = (
+            layers.Dense(
+                count * latent_dim,
+                kernel_initializer=starts[name] if name == near_zero else self._initializer(),
+                name=name,
+            )(hidden)
+            for name, count in (("offset", 1), ("amplitudes", bases))
+        )
         both = layers.Concatenate()([offset, amplitudes])
         return keras.Model(inputs[0], layers.Reshape((1 + bases, latent_dim))(both), name="encoder_network")
 

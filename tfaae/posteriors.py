@@ -7,6 +7,7 @@ import abc
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -109,70 +110,101 @@ class Implicit(Posterior):
 
 
 class Heads(NamedTuple):
-    """What the network of a `Basis` says of an image."""
+    """What the network of an `Additive` says of an image."""
 
     offset: tf.Tensor  # z_0, [n, d]
-    amplitudes: tf.Tensor  # a_i, [n, bases, d], above 0
-    width: tf.Tensor | None = None  # of `CorrelatedBasis`: [n, d], above 0
+    amplitudes: tf.Tensor  # a_i, [n, bases, d]
+    width: tf.Tensor | None = None  # a_0 of `CorrelatedBasis`: [n, d], above 0
 
 
-class Basis(Posterior):
-    """z = z_0(x) + sum_i a_i(x) v_i(noise_i): implicit, with moments in closed form (Mescheder et al. 2017, section 4).
-
-    a_i are positive and start near exp(-5): almost no noise at first. The moments of v_i, which no image changes, are
-    estimated: while training from the batch's own draws or from `draws` more, else from running averages of those.
+class Additive(Posterior, abc.ABC):
+    """Abstract: z = z_0(x) + sum_i a_i(x) v_i(noise_i), implicit, with moments in closed form from those of the v_i.
 
     Args:
         network: from `Builder.basis_encoder`: z_0 and raw amplitudes.
         basis: from `Builder.basis`: noise -> v.
+    """
+
+    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model):
+        super().__init__(network, seeds)
+        self.basis = basis
+
+    @abc.abstractmethod
+    def heads(self, images, training: bool) -> Heads:
+        """Of `[n, h, w, c]` images."""
+
+    @abc.abstractmethod
+    def moments(self, v: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """E v `[bases, d]` and what r has of v's covariance, for any image; `v` while training: what it drew."""
+
+    @abc.abstractmethod
+    def gaussian(self, heads: Heads, mean_v: tf.Tensor, spread_v: tf.Tensor) -> tfd.Distribution:
+        """r(z | x), no gradient through it."""
+
+    def call(self, images, training=False):
+        return self.draw(images, training)[0]
+
+    def mode(self, images):
+        return self.mean(self.heads(images, training=False), self.moments()[0])
+
+    def with_contrast(self, images, training=False) -> Contrast:
+        """A draw, and the Gaussian of the posterior's moments."""
+        codes, heads, v = self.draw(images, training)
+        return codes, self.gaussian(heads, *self.moments(v if training else None))
+
+    def draw(self, images, training: bool) -> tuple[tf.Tensor, Heads, tf.Tensor]:
+        """Codes `[n, d]`, and the heads and v they are made of."""
+        heads = self.heads(images, training)
+        v = self.basis(keras.random.normal((tf.shape(images)[0], *self.basis.input_shape[1:]), seed=self.seeds))
+        return self.mean(heads, v), heads, v
+
+    def mean(self, heads: Heads, v: tf.Tensor) -> tf.Tensor:
+        """z_0 + sum_i a_i v_i `[n, d]`, of draws of v or of their mean."""
+        return heads.offset + tf.reduce_sum(heads.amplitudes * v, axis=1)
+
+
+class Basis(Additive):
+    """The posterior of Mescheder et al. 2017, section 4; r has variances, no covariances.
+
+    a_i are positive and start near exp(-5): almost no noise at first. The moments of v_i are estimated: while training
+    from the batch's own draws or from `draws` more, else from running averages of those.
+
+    Args:
         draws: extra draws that estimate E v and Var v at every training step; 0: the batch's own.
+        others: of `Additive`.
     """
 
     def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model, draws: int = 256):
-        super().__init__(network, seeds)
-        self.basis, self.draws = basis, draws
-        bases, dim = basis.output_shape[1:]
-        self.mean_v = self.add_weight(name="mean_v", shape=(bases, dim), initializer="zeros", trainable=False)
-        self.spread_v = self.new_spread(bases, dim)
+        super().__init__(network, seeds, basis)
+        self.draws = draws
+        shape = basis.output_shape[1:]
+        self.mean_v = self.add_weight(name="mean_v", shape=shape, initializer="zeros", trainable=False)
+        self.variance_v = self.add_weight(name="variance_v", shape=shape, initializer="ones", trainable=False)
 
-    def new_spread(self, bases: int, dim: int) -> keras.Variable:
-        """The running Var v."""
-        return self.add_weight(name="variance_v", shape=(bases, dim), initializer="ones", trainable=False)
+    def heads(self, images, training):
+        both = self.network(images, training=training)
+        return Heads(both[:, 0], tf.nn.elu(both[:, 1:] - 5) + 1)
 
-    def call(self, images, training=False):
-        return self._draw(images, training)[0]
+    def gaussian(self, heads, mean_v, spread_v):
+        """E[z | x] = z_0 + sum_i a_i E[v_i], Var[z | x] = sum_i a_i^2 Var[v_i] by coordinate: v_i are independent."""
+        return contrast(self.mean(heads, mean_v), tf.reduce_sum(tf.square(heads.amplitudes) * spread_v, axis=1))
 
-    def mode(self, images):
-        return self._mean(self._heads(images, training=False), self.mean_v.value)
-
-    def with_contrast(self, images, training=False) -> Contrast:
-        """A draw, and N(E[z | x], Var[z | x]), no gradient through either.
-
-        E[z | x] = z_0 + sum_i a_i E[v_i] and Var[z | x] = sum_i a_i^2 Var[v_i] by coordinate, v_i being independent.
-        """
-        codes, heads, v = self._draw(images, training)
-        mean_v, spread_v = self._moments_of(v) if training else (self.mean_v.value, self.spread_v.value)
-        return codes, self._contrast(heads, mean_v, spread_v)
+    def moments(self, v=None):
+        if v is None:
+            return self.mean_v.value, self.variance_v.value
+        if self.draws:
+            with self.seeds.shared():
+                mean, variance = tf.nn.moments(self._one_for_all(self.draws), axes=[0])
+        else:
+            mean, variance = replicas.moments(v)
+        self.mean_v.assign_add(0.05 * (mean - self.mean_v.value))
+        self.variance_v.assign_add(0.05 * (variance - self.variance_v.value))
+        return mean, variance
 
     def estimate(self, draws: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """The moments of v from many draws."""
+        """E v and Var v from many draws."""
         blocks = [self._one_for_all(10_000) for _ in range(-(-draws // 10_000))]
-        return self._moments(tf.concat(blocks, axis=0))
-
-    def _heads(self, images, training) -> Heads:
-        both = self.network(images, training=training)
-        return Heads(both[:, 0], _amplitudes(both[:, 1:]))
-
-    def _draw(self, images, training) -> tuple[tf.Tensor, Heads, tf.Tensor]:
-        heads = self._heads(images, training)
-        v = self.basis(keras.random.normal((tf.shape(images)[0], *self.basis.input_shape[1:]), seed=self.seeds))
-        return heads.offset + tf.reduce_sum(heads.amplitudes * v, axis=1), heads, v
-
-    def _mean(self, heads: Heads, mean_v: tf.Tensor) -> tf.Tensor:
-        return heads.offset + tf.reduce_sum(heads.amplitudes * mean_v, axis=1)
-
-    def _contrast(self, heads: Heads, mean_v: tf.Tensor, spread_v: tf.Tensor) -> tfd.Distribution:
-        return contrast(self._mean(heads, mean_v), tf.reduce_sum(tf.square(heads.amplitudes) * spread_v, axis=1))
+        return tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
 
     def _one_for_all(self, count: int) -> tf.Tensor:
         """`count` draws of each v_i, all from one noise, which is enough for the moments of each."""
@@ -180,65 +212,50 @@ class Basis(Posterior):
         noise = keras.random.normal((count, 1, width), seed=self.seeds)
         return self.basis(tf.repeat(noise, bases, axis=1))
 
-    def _moments(self, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.nn.moments(v, axes=[0])
 
-    def _moments_of(self, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if self.draws:
-            with self.seeds.shared():
-                mean, spread = self._moments(self._one_for_all(self.draws))
-        else:
-            mean, spread = replicas.moments(v)
-        self.mean_v.assign_add(0.05 * (mean - self.mean_v.value))
-        self.spread_v.assign_add(0.05 * (spread - self.spread_v.value))
-        return mean, spread
+class CorrelatedBasis(Additive):
+    """z = z_0(x) + a_0(x) noise_0 + sum_i a_i(x) v_i(noise_i), noise_0 ~ N(0, I), noise_i a number; r has all of Cov z.
 
-
-class CorrelatedBasis(Basis):
-    """A `Basis` beside N(0, I), z = z_0(x) + a_0(x) noise_0 + sum_i ..., whose r has the whole covariance of z.
-
-    Few directions hold most of what the v_i make of their noise. A diagonal r leaves that for T to find, which falls
-    tens of nats behind; here it is in closed form, and T learns what no Gaussian has. a_0 starts near 1, as a VAE's
-    deviation does, and keeps the covariance regular. Running averages serve while training too: one step's draws are
-    few for a covariance.
+    Codes of an image are correlated, and a diagonal r leaves that for T to find, which falls tens of nats behind. Here
+    T learns what no Gaussian has. a_i, i > 0, are of either sign and start near 0: at first this is a VAE's posterior,
+    and then each turns a curve v_i, a line if it were linear, any way an image needs. Moments of v_i are integrals over
+    one number, by quadrature: draws are too few for a covariance, and averages of them lag behind the networks.
 
     Args:
         network: with one amplitude more than there are bases, a_0, which is the first.
-        kwargs: of `Basis`; `draws` not 0.
+        others: of `Additive`.
     """
 
-    def new_spread(self, bases, dim):
-        return self.add_weight(name="covariance_v", shape=(bases, dim, dim), initializer="zeros", trainable=False)
+    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model):
+        super().__init__(network, seeds, basis)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(64)
+        self._nodes = np.repeat(nodes[:, None, None], basis.input_shape[1], axis=1).astype(np.float32)
+        self._node_weights = (weights / weights.sum()).astype(np.float32)
 
-    def _heads(self, images, training):
+    def heads(self, images, training):
         both = self.network(images, training=training)
-        return Heads(both[:, 0], _amplitudes(both[:, 2:]), tf.nn.elu(both[:, 1]) + 1)
+        return Heads(both[:, 0], both[:, 2:], tf.nn.elu(both[:, 1]) + 1)
 
-    def _draw(self, images, training):
-        codes, heads, v = super()._draw(images, training)
+    def draw(self, images, training):
+        codes, heads, v = super().draw(images, training)
         return codes + heads.width * keras.random.normal(tf.shape(codes), seed=self.seeds), heads, v
 
-    def _contrast(self, heads, mean_v, spread_v):
+    def gaussian(self, heads, mean_v, spread_v):
         """Cov[z | x] = diag(a_0^2) + sum_i diag(a_i) Cov[v_i] diag(a_i)."""
         amplitudes = tf.stop_gradient(heads.amplitudes)
         pairs = amplitudes[:, :, :, None] * amplitudes[:, :, None, :]
         learned = tf.reduce_sum(pairs * spread_v, axis=1)
         fixed = tf.linalg.diag(tf.stop_gradient(tf.square(heads.width)) + VARIANCE_FLOOR)
-        mean = tf.stop_gradient(self._mean(heads, mean_v))
-        return tfd.MultivariateNormalTriL(mean, tf.linalg.cholesky(learned + fixed))
+        return tfd.MultivariateNormalTriL(
+            tf.stop_gradient(self.mean(heads, mean_v)), tf.linalg.cholesky(learned + fixed)
+        )
 
-    def _moments(self, v):
-        mean = tf.reduce_mean(v, axis=0)
-        rest = v - mean
-        return mean, tf.einsum("nik,nil->ikl", rest, rest) / tf.cast(tf.shape(v)[0], v.dtype)
-
-    def _moments_of(self, v):
-        super()._moments_of(v)
-        return self.mean_v.value, self.spread_v.value
-
-
-def _amplitudes(raw: tf.Tensor) -> tf.Tensor:
-    return tf.nn.elu(raw - 5) + 1
+    def moments(self, v=None):
+        """E v and Cov v_i `[bases, d, d]`, by Gauss-Hermite quadrature."""
+        values = tf.stop_gradient(self.basis(tf.constant(self._nodes)))
+        mean = tf.einsum("n,nik->ik", self._node_weights, values)
+        rest = values - mean
+        return mean, tf.einsum("n,nik,nil->ikl", self._node_weights, rest, rest)
 
 
 def contrast(mean: tf.Tensor, variance: tf.Tensor) -> tfd.MultivariateNormalDiag:

@@ -68,11 +68,11 @@ def _eight_schools() -> Experiment:
     )
 
 
-def _avb_mnist() -> Experiment:
+def _avb_mnist(adversarial: str, overrides: tuple[str, ...], notes: str) -> Experiment:
     bound = "importance_bound_5000"
     parts = {
         "avb_ac": Part(
-            "avb_mnist_dense",
+            adversarial,
             {
                 "ais_avb_ac": "ais",
                 "ais_avb_ac_se": "ais_se",
@@ -81,39 +81,25 @@ def _avb_mnist() -> Experiment:
             },
             measure="annealed",
         ),
-        "avb_full": Part(
-            "avb_mnist_dense_full",
-            {
-                "ais_avb_full": "ais",
-                "ais_avb_full_se": "ais_se",
-                "importance_bound_avb_full": bound,
-                "elbo_t_estimate_avb_full": "test_elbo_t_estimate",
-            },
-            measure="annealed",
-        ),
         "vae": Part(
             "vae_mnist_dense",
             {"ais_vae": "ais", "ais_vae_se": "ais_se", "importance_bound_vae": bound},
+            overrides,
             measure="annealed",
         ),
     }
     return Experiment(
         "log p(x) of binary MNIST, 32-D, nats",
         parts,
-        (
-            Goal("ais_gain_over_vae_nats", False, 1.0),
-            Goal("ais_gain_full_over_vae_nats", False, 1.0),
-            Goal("ais_avb_ac", False, -84.0),
-        ),
+        (Goal("ais_gain_over_vae_nats", False, 1.0), Goal("ais_avb_ac", False, -84.0)),
         paper_value("ais_avb_ac", -80.2, 0.4, "table 2", AVB_PAPER)
         | paper_value("ais_vae", -81.9, 0.4, "table 2", AVB_PAPER),
         seeds=(0,),
         notes="AIS with 1,000 steps and 5 chains on the first 500 test images, binarised once; the importance bound "
-        "has 5,000 draws. elbo_t_estimate is the discriminator's estimate, no bound. full: the contrast has the "
-        "posterior's whole covariance, which the paper's has not. Two dense layers of 300, 60 epochs; the paper has "
+        f"has 5,000 draws. elbo_t_estimate is the discriminator's estimate, no bound. {notes} the paper has "
         "convolutions and 5,800 epochs (configs avb_mnist_small, avb_mnist_dcgan).",
         selected_on="validation, 5,000 of the training images",
-        gains={"ais_gain_over_vae_nats": ("avb_ac", "vae"), "ais_gain_full_over_vae_nats": ("avb_full", "vae")},
+        gains={"ais_gain_over_vae_nats": ("avb_ac", "vae")},
     )
 
 
@@ -146,6 +132,12 @@ def _iwae_mnist() -> Experiment:
 EXPERIMENTS = {
     "avb-toy": _four_points(),
     "avb-eight-schools": _eight_schools(),
-    "avb-mnist": _avb_mnist(),
+    "avb-mnist": _avb_mnist("avb_mnist_dense", (), "Two dense layers of 300, 60 epochs;"),
+    "avb-mnist-full": _avb_mnist(
+        "avb_mnist_dense_full",
+        ("train.epochs=200",),
+        "The contrast has the posterior's whole covariance, which the paper's has not. Two dense layers of 300, "
+        "200 epochs;",
+    ),
     "iwae-mnist": _iwae_mnist(),
 }

@@ -191,11 +191,11 @@ class AdaptiveAVB(AdversarialBayes):
         posterior: `"basis"`, z_0(x) + sum a_i(x) v_i(noise_i), moments in closed form; `"implicit"`, any network,
             moments from 32 more draws an image; `"gaussian"`: then nothing is left for T, and the model is a VAE.
         bases: number of v_i.
-        moment_draws: extra draws of the v_i for their moments at each step; 0: those of the batch, as in the authors'
-            code.
-        covariance: of r. `"diagonal"`, as in the paper; `"full"`, of posterior `"basis"` alone: the posterior has a
-            Gaussian part, the covariance is in closed form too, and T learns log q - log r itself, 0 at the start,
-            where a diagonal r leaves all correlation for T to find.
+        moment_draws: of a diagonal covariance: extra draws of the v_i for their moments at each step; 0: those of the
+            batch, as in the authors' code.
+        covariance: of r. `"diagonal"`, as in the paper; `"full"`, of posterior `"basis"` and noise_dim 1 alone: a
+            Gaussian, as a VAE's, and `bases` curves. T learns log q - log r itself, 0 at the start, where a diagonal r
+            leaves all correlation for T to find.
         kwargs: of `AdversarialBayes`, `ExplicitModel` and `LatentModel`.
     """
 
@@ -214,24 +214,24 @@ class AdaptiveAVB(AdversarialBayes):
         not_negative("AdaptiveAVB", moment_draws=moment_draws)
         above_zero("AdaptiveAVB", bases=bases)
         choose("covariance", covariance, get_args(posteriors.Covariance))
-        if covariance == "full" and not (posterior == "basis" and moment_draws):
-            raise InputError(
-                "AdaptiveAVB: covariance full goes with posterior basis and moment_draws above 0, "
-                f"got {posterior} and {moment_draws}"
-            )
         super().__init__(image_shape, latent_dim, **kwargs)
+        if covariance == "full" and (posterior != "basis" or self.noise_dim != 1):
+            raise InputError(
+                "AdaptiveAVB: covariance full goes with posterior basis and noise_dim 1, each basis vector a curve; "
+                f"got {posterior} and {self.noise_dim}"
+            )
         self.posterior, self.bases, self.moment_draws = posterior, bases, moment_draws
         self.covariance = covariance
         self.make_networks({"basis": self._basis, "implicit": self.implicit, "gaussian": self._gaussian}[posterior]())
 
     def _basis(self) -> posteriors.Posterior:
         full = self.covariance == "full"
-        network = self.builder.basis_encoder(
-            self.image_shape, self.latent_dim, self.bases + full, self.units, small=not full
-        )
+        sizes = (self.image_shape, self.latent_dim, self.bases + full, self.units)
+        network = self.builder.basis_encoder(*sizes, "amplitudes" if full else "offset")
         basis = self.builder.basis(self.bases, self.noise_dim, self.latent_dim)
-        kind = posteriors.CorrelatedBasis if full else posteriors.Basis
-        return kind(network, self.seeds, basis, self.moment_draws)
+        if full:
+            return posteriors.CorrelatedBasis(network, self.seeds, basis)
+        return posteriors.Basis(network, self.seeds, basis, self.moment_draws)
 
     def _gaussian(self) -> posteriors.Posterior:
         return posteriors.build("gaussian", self.builder, self.image_shape, self.latent_dim, self.units)
@@ -250,9 +250,9 @@ class AdaptiveAVB(AdversarialBayes):
         if not isinstance(self.encoder, posteriors.Basis):
             return
         with self.seeds.kept(), self.averaged():
-            mean, spread = self.encoder.estimate(100_000)
+            mean, variance = self.encoder.estimate(100_000)
         copies = {id(source): copy for source, copy in self.averages.pairs()} if self.averages else {}
-        for weight, value in ((self.encoder.mean_v, mean), (self.encoder.spread_v, spread)):
+        for weight, value in ((self.encoder.mean_v, mean), (self.encoder.variance_v, variance)):
             copies.get(id(weight), weight).assign(value)
 
     def proposal(self, images):
