@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import keras
 from keras import layers
@@ -14,7 +15,12 @@ class ContrastBuilder(Builder):
     """A `Builder` of basis encoders, noise networks, and discriminators of pairs (x, z)."""
 
     def basis_encoder(
-        self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int], near_zero: str = "offset"
+        self,
+        image_shape: Shape,
+        latent_dim: int,
+        bases: int,
+        units: Sequence[int],
+        near_zero: Literal["offset", "amplitudes"] = "offset",
     ) -> keras.Model:
         """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes.
 
@@ -22,11 +28,11 @@ class ContrastBuilder(Builder):
             near_zero: `"offset"`, as in the authors' code, or `"amplitudes"`: which of the two start there.
         """
         hidden, inputs = self._trunk(image_shape, units)
-        starts = {"offset": self._near_zero(), "amplitudes": self._near_zero(1e-2)}
+        small = {"offset": 1e-5, "amplitudes": 1e-2}
         offset, amplitudes = (
             layers.Dense(
                 count * latent_dim,
-                kernel_initializer=starts[name] if name == near_zero else self._initializer(),
+                kernel_initializer=self._near_zero(small[name]) if name == near_zero else self._initializer(),
                 name=name,
             )(hidden)
             for name, count in (("offset", 1), ("amplitudes", bases))

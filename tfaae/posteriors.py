@@ -242,17 +242,14 @@ class CorrelatedBasis(Additive):
 
     def gaussian(self, heads, mean_v, spread_v):
         """Cov[z | x] = diag(a_0^2) + sum_i diag(a_i) Cov[v_i] diag(a_i)."""
-        amplitudes = tf.stop_gradient(heads.amplitudes)
-        pairs = amplitudes[:, :, :, None] * amplitudes[:, :, None, :]
-        learned = tf.reduce_sum(pairs * spread_v, axis=1)
-        fixed = tf.linalg.diag(tf.stop_gradient(tf.square(heads.width)) + VARIANCE_FLOOR)
-        return tfd.MultivariateNormalTriL(
-            tf.stop_gradient(self.mean(heads, mean_v)), tf.linalg.cholesky(learned + fixed)
-        )
+        pairs = heads.amplitudes[:, :, :, None] * heads.amplitudes[:, :, None, :]
+        covariance = tf.reduce_sum(pairs * spread_v, axis=1) + tf.linalg.diag(tf.square(heads.width) + VARIANCE_FLOOR)
+        factor = tf.linalg.cholesky(tf.stop_gradient(covariance))
+        return tfd.MultivariateNormalTriL(tf.stop_gradient(self.mean(heads, mean_v)), factor)
 
     def moments(self, v=None):
         """E v and Cov v_i `[bases, d, d]`, by Gauss-Hermite quadrature."""
-        values = tf.stop_gradient(self.basis(tf.constant(self._nodes)))
+        values = self.basis(tf.constant(self._nodes))
         mean = tf.einsum("n,nik->ik", self._node_weights, values)
         rest = values - mean
         return mean, tf.einsum("n,nik,nil->ikl", self._node_weights, rest, rest)

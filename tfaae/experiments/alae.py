@@ -45,7 +45,7 @@ def _alae_mnist() -> Experiment:
                 takes_days=True,
             ),
         },
-        tuple(Goal(f"{metric}{which}", False, value[2]) for metric, value in published.items() for which in ("", HEAD)),
+        tuple(Goal(metric + head, False, least) for metric, (_, _, least) in published.items() for head in ("", HEAD)),
         paper,
         notes="Short: the code; long: the encoder's last hidden layer. With a separate discriminator E learns from "
         "reciprocity alone. D is linear, as the authors' is, or has the paper's rectifiers (nonlinear head). Fewer "
