@@ -160,9 +160,11 @@ def test_t_does_not_see_where_the_posterior_lies_or_how_wide_it_is(scale, shift)
     assert np.ptp(here) > 0.1
 
 
-@pytest.mark.parametrize("posterior", POSTERIORS)
-def test_no_gradient_passes_through_the_contrast(posterior):
-    model = adaptive(posterior)
+@pytest.mark.parametrize(
+    "options", [*({"posterior": name} for name in POSTERIORS), {"covariance": "full", "noise_dim": 1}]
+)
+def test_no_gradient_passes_through_the_contrast(options):
+    model = adaptive(**options)
     weights = model.encoder.trainable_variables
     with tf.GradientTape(persistent=True) as tape:
         codes, contrast = model.encoder.with_contrast(images_of(6), training=True)
