@@ -1,5 +1,6 @@
 """The importance bound against a model whose log p(x), posterior and ELBO are known."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,6 +66,39 @@ def test_inflate_widens_a_proposal_of_any_covariance():
     mean, error = bounds.paired(found, model.log_likelihood(IMAGES) - divergence)
     assert error < 0.5
     assert abs(mean) < 3 * error
+
+
+class Mixed(LinearGaussian):
+    """Its encoder says what is 1 below and 2 above the density of its proposal."""
+
+    @property
+    def encoder(self):
+        def density_between(images, others, seed):
+            proposal = self.proposal(images)
+            codes = proposal.sample(seed=seed)
+            return codes, proposal.log_prob(codes) + others, proposal.log_prob(codes) - 2 * others
+
+        return SimpleNamespace(density_between=density_between)
+
+    def averaged(self):
+        return nullcontext()
+
+
+def test_an_elbo_is_enclosed_whatever_t_says(found):
+    below, above = bounds.elbo_between(Mixed(), IMAGES, others=1, codes=20, batch=40)
+    assert below.dtype == np.float64
+    np.testing.assert_allclose(above - below, np.full(150, 3.0), atol=1e-3)
+    divergence = tfd.kl_divergence(MODEL.proposal(IMAGES), LinearGaussian(width=None).proposal(IMAGES))
+    mean, error = bounds.paired(below + 1, MODEL.log_likelihood(IMAGES) - divergence.numpy())
+    assert error < 0.2
+    assert abs(mean) < 3 * error
+
+
+def test_a_posterior_without_a_density_has_no_enclosed_elbo():
+    with pytest.raises(InputError, match="nothing bounds the density of LinearGaussian's posterior; VAE, IWAE"):
+        bounds.elbo_between(MODEL, IMAGES)
+    with pytest.raises(InputError, match="others must be above 0"):
+        bounds.elbo_between(Mixed(), IMAGES, others=0)
 
 
 def test_memory_does_not_grow_with_images_or_samples(monkeypatch):

@@ -65,6 +65,40 @@ def importance_bound(
     return streams.over_batches(of_batch, [images], batch, verbose=verbose)["bound"]
 
 
+def elbo_between(
+    model: Any, images: np.ndarray, others: int = 1000, codes: int = 10, seed: int = 0, *, batch: int = 50
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is below and above the ELBO in the mean `[n]`, nats, float64, no T involved; the same where q has a density.
+
+    Args:
+        model: with `log_joint`, and an encoder with `density_between`: VAE, IWAE, `AdaptiveAVB(covariance="full")`.
+        images: `[n, h, w, c]`.
+        others: draws of the noise for each code: the more, the closer the two.
+        codes: draws an image, of which the mean is taken.
+        seed: the same seed and batch give the same draws.
+        batch: images at a time.
+    Raises:
+        InputError: where a number is not above 0, the model has no such encoder, `streams.checked` finds fault with
+            images or model, or a weight is nan.
+    """
+    errors.above_zero("elbo_between", others=others, codes=codes, batch=batch)
+    if not hasattr(getattr(model, "encoder", None), "density_between"):
+        raise InputError(
+            f"elbo_between: nothing bounds the density of {type(model).__name__}'s posterior; VAE, IWAE and "
+            'AdaptiveAVB(covariance="full") have one, and for others there is importance_bound'
+        )
+    images = streams.checked("elbo_between", model, images)
+    bound = tf.function(partial(_elbo_between, model, others, codes), jit_compile=True)
+
+    def of_batch(start: int, rows: np.ndarray) -> streams.Results:
+        found = bound(rows, streams.seed_of(seed, start)).numpy()
+        streams.usable("elbo_between", found, start)
+        return {"between": found}
+
+    below, above = streams.over_batches(of_batch, [images], batch)["between"]
+    return below, above
+
+
 def summary(values: np.ndarray) -> Summary:
     """The mean of one value an image `[n]`, and its standard error.
 
@@ -114,3 +148,12 @@ def _bound(model, samples, chunk, inflate, images, seed):
     chunks = -(-samples // chunk)
     _, total = tf.while_loop(lambda index, _: index < chunks, add, (0, start), parallel_iterations=1)
     return total - np.log(samples)
+
+
+def _elbo_between(model, others, codes, images, seed):
+    def once(index):
+        with model.averaged():
+            drawn, *log_densities = model.encoder.density_between(images, others, tf.random.fold_in(seed, index))
+        return tf.cast(model.log_joint(images, drawn) - tf.stack(log_densities), tf.float64)
+
+    return tf.reduce_mean(tf.map_fn(once, tf.range(codes), fn_output_signature=tf.float64), axis=0)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import keras
 from keras import layers
@@ -14,31 +13,31 @@ from tfaae.networks import Builder, Shape, check_units
 class ContrastBuilder(Builder):
     """A `Builder` of basis encoders, noise networks, and discriminators of pairs (x, z)."""
 
-    def basis_encoder(
-        self,
-        image_shape: Shape,
-        latent_dim: int,
-        bases: int,
-        units: Sequence[int],
-        near_zero: Literal["offset", "amplitudes"] = "offset",
-    ) -> keras.Model:
-        """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes.
-
-        Args:
-            near_zero: `"offset"`, as in the authors' code, or `"amplitudes"`: which of the two start there.
-        """
+    def basis_encoder(self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int]) -> keras.Model:
+        """`[n, h, w, c]` images in [0, 1] -> `[n, 1 + bases, latent_dim]`: an offset, then `bases` raw amplitudes."""
         hidden, inputs = self._trunk(image_shape, units)
-        small = {"offset": 1e-5, "amplitudes": 1e-2}
-        offset, amplitudes = (
-            layers.Dense(
-                count * latent_dim,
-                kernel_initializer=self._near_zero(small[name]) if name == near_zero else self._initializer(),
-                name=name,
-            )(hidden)
-            for name, count in (("offset", 1), ("amplitudes", bases))
-        )
+        offset = layers.Dense(latent_dim, kernel_initializer=self._near_zero(), name="offset")(hidden)
+        amplitudes = layers.Dense(bases * latent_dim, kernel_initializer=self._initializer(), name="amplitudes")(hidden)
         both = layers.Concatenate()([offset, amplitudes])
         return keras.Model(inputs[0], layers.Reshape((1 + bases, latent_dim))(both), name="encoder_network")
+
+    def correlated_encoder(self, image_shape: Shape, latent_dim: int, bases: int, units: Sequence[int]) -> keras.Model:
+        """`[n, h, w, c]` images -> offset and raw widths `[n, d]`, lines `[n, d, d]`, raw curves `[n, bases, d]`.
+
+        Offsets start as wide as a VAE's means, the others near 0.
+        """
+        hidden, inputs = self._trunk(image_shape, units)
+        outputs = [layers.Dense(latent_dim, kernel_initializer=self._initializer(), name="offset")(hidden)]
+        for name, shape in (
+            ("width", (latent_dim,)),
+            ("lines", (latent_dim, latent_dim)),
+            ("curves", (bases, latent_dim)),
+        ):
+            start = self._near_zero(1e-2)
+            outputs.append(
+                layers.Reshape(shape)(layers.Dense(math.prod(shape), kernel_initializer=start, name=name)(hidden))
+            )
+        return keras.Model(inputs[0], outputs, name="encoder_network")
 
     def basis(self, bases: int, noise_dim: int, latent_dim: int) -> keras.Model:
         """`[n, bases, noise_dim]` noise -> `[n, bases, latent_dim]`: a network of its own for each basis vector."""

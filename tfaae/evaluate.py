@@ -81,6 +81,7 @@ def log_likelihood(
 ) -> dict[str, float]:
     """log p(x) in nats by annealing and the importance bound, each with its standard error over images.
 
+    `elbo_below` and `elbo_above` enclose the ELBO; where T alone knows the posterior's density they are not there.
     `effective_samples` is the mean over images, 1 to `chains`; `acceptance` that of the last transitions.
 
     Args:
@@ -105,6 +106,9 @@ def log_likelihood(
     bound = bounds.importance_bound(model, images, draws, jit_compile=is_dense(model), verbose=1)
     for name, values in {"ais": annealed.log_likelihood, f"importance_bound_{draws}": bound}.items():
         found[name], found[f"{name}_se"] = bounds.summary(values)
+    if hasattr(model.encoder, "density_between"):
+        below, above = bounds.elbo_between(model, images)
+        found |= {"elbo_below": float(np.mean(below)), "elbo_above": float(np.mean(above))}
     found["effective_samples"] = float(np.mean(annealed.effective_samples))
     found["acceptance"] = float(np.mean(annealed.acceptance))
     if gap:

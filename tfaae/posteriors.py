@@ -4,7 +4,8 @@ The encoder of a model *is* one of these layers; it owns its network and draws w
 """
 
 import abc
-from typing import ClassVar, Literal, NamedTuple, get_args
+import math
+from typing import ClassVar, Literal, get_args
 
 import keras
 import numpy as np
@@ -17,7 +18,8 @@ from tfaae.networks import Builder, Shape
 from tfaae.seeds import Seeds
 
 Name = Literal["deterministic", "gaussian", "implicit"]
-Contrast = tuple[tf.Tensor, tfd.Distribution]  # codes [n, d], and r(z | x), a Gaussian, batch shape [n]
+# codes [n, d]; r(z | x), a Gaussian, batch shape [n]; the same codes, their gradient passing to what T can tell alone
+Contrast = tuple[tf.Tensor, tfd.Distribution, tf.Tensor]
 Covariance = Literal["diagonal", "full"]
 VARIANCE_FLOOR = 1e-4
 
@@ -79,9 +81,15 @@ class Gaussian(Posterior):
         """q(z | x), batch shape `[n]`."""
         return tfd.MultivariateNormalDiag(*self._moments(images, training))
 
+    def density_between(self, images, others: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Codes, and log q twice: as `CorrelatedBasis.density_between`, with nothing to estimate."""
+        density = self.density(images)
+        codes = density.sample(seed=seed)
+        return codes, density.log_prob(codes), density.log_prob(codes)
+
     def with_contrast(self, images, training=False) -> Contrast:
         codes, density = self.with_density(images, training)
-        return codes, contrast(density.mean(), density.variance())
+        return codes, contrast(density.mean(), density.variance()), codes
 
     def _moments(self, images, training):
         mean, raw = tf.split(self.network(images, training=training), 2, axis=-1)
@@ -103,95 +111,69 @@ class Implicit(Posterior):
         """A draw, and the Gaussian of the mean and variance of `draws` more for each image."""
         again = tf.repeat(images, draws, axis=0)
         more = tf.reshape(self.call(again, training), [tf.shape(images)[0], draws, -1])
-        return self.call(images, training), contrast(*tf.nn.moments(more, axes=[1]))
+        codes = self.call(images, training)
+        return codes, contrast(*tf.nn.moments(more, axes=[1])), codes
 
     def _noise_dim(self) -> int:
         return self.network.inputs[1].shape[-1]
 
 
-class Heads(NamedTuple):
-    """What the network of an `Additive` says of an image."""
+class Basis(Posterior):
+    """z = z_0(x) + sum_i a_i(x) v_i(noise_i), implicit, with moments in closed form from those of the v_i.
 
-    offset: tf.Tensor  # z_0, [n, d]
-    amplitudes: tf.Tensor  # a_i, [n, bases, d]
-    width: tf.Tensor | None = None  # a_0 of `CorrelatedBasis`: [n, d], above 0
-
-
-class Additive(Posterior, abc.ABC):
-    """Abstract: z = z_0(x) + sum_i a_i(x) v_i(noise_i), implicit, with moments in closed form from those of the v_i.
+    The posterior of Mescheder et al. 2017, section 4; r has variances, no covariances. a_i are positive and start near
+    exp(-5): almost no noise at first. The moments of v_i are estimated: while training from the batch's own draws or
+    from `draws` more, else from running averages of those.
 
     Args:
         network: from `Builder.basis_encoder`: z_0 and raw amplitudes.
         basis: from `Builder.basis`: noise -> v.
-    """
-
-    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model):
-        super().__init__(network, seeds)
-        self.basis = basis
-
-    @abc.abstractmethod
-    def heads(self, images, training: bool) -> Heads:
-        """Of `[n, h, w, c]` images."""
-
-    @abc.abstractmethod
-    def moments(self, v: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """E v `[bases, d]` and what r has of v's covariance, for any image; `v` while training: what it drew."""
-
-    @abc.abstractmethod
-    def gaussian(self, heads: Heads, mean_v: tf.Tensor, spread_v: tf.Tensor) -> tfd.Distribution:
-        """r(z | x), no gradient through it."""
-
-    def call(self, images, training=False):
-        return self.draw(images, training)[0]
-
-    def mode(self, images):
-        return self.mean(self.heads(images, training=False), self.moments()[0])
-
-    def with_contrast(self, images, training=False) -> Contrast:
-        """A draw, and the Gaussian of the posterior's moments."""
-        codes, heads, v = self.draw(images, training)
-        return codes, self.gaussian(heads, *self.moments(v if training else None))
-
-    def draw(self, images, training: bool) -> tuple[tf.Tensor, Heads, tf.Tensor]:
-        """Codes `[n, d]`, and the heads and v they are made of."""
-        heads = self.heads(images, training)
-        v = self.basis(keras.random.normal((tf.shape(images)[0], *self.basis.input_shape[1:]), seed=self.seeds))
-        return self.mean(heads, v), heads, v
-
-    def mean(self, heads: Heads, v: tf.Tensor) -> tf.Tensor:
-        """z_0 + sum_i a_i v_i `[n, d]`, of draws of v or of their mean."""
-        return heads.offset + tf.reduce_sum(heads.amplitudes * v, axis=1)
-
-
-class Basis(Additive):
-    """The posterior of Mescheder et al. 2017, section 4; r has variances, no covariances.
-
-    a_i are positive and start near exp(-5): almost no noise at first. The moments of v_i are estimated: while training
-    from the batch's own draws or from `draws` more, else from running averages of those.
-
-    Args:
         draws: extra draws that estimate E v and Var v at every training step; 0: the batch's own.
-        others: of `Additive`.
     """
 
     def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model, draws: int = 256):
-        super().__init__(network, seeds, basis)
-        self.draws = draws
+        super().__init__(network, seeds)
+        self.basis, self.draws = basis, draws
         shape = basis.output_shape[1:]
         self.mean_v = self.add_weight(name="mean_v", shape=shape, initializer="zeros", trainable=False)
         self.variance_v = self.add_weight(name="variance_v", shape=shape, initializer="ones", trainable=False)
 
-    def heads(self, images, training):
+    def call(self, images, training=False):
+        return self._draw(images, training)[0]
+
+    def mode(self, images):
+        offset, amplitudes = self._heads(images, training=False)
+        return self._mean(offset, amplitudes, self.mean_v.value)
+
+    def with_contrast(self, images, training=False) -> Contrast:
+        """A draw, and the Gaussian of E[z | x] = z_0 + sum_i a_i E[v_i], Var[z | x] = sum_i a_i^2 Var[v_i]."""
+        codes, offset, amplitudes, v = self._draw(images, training)
+        mean_v, variance_v = self._moments(v) if training else (self.mean_v.value, self.variance_v.value)
+        mean = self._mean(offset, amplitudes, mean_v)
+        return codes, contrast(mean, tf.reduce_sum(tf.square(amplitudes) * variance_v, axis=1)), codes
+
+    def estimate(self, draws: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """E v and Var v from many draws."""
+        blocks = [self._one_for_all(10_000) for _ in range(-(-draws // 10_000))]
+        return tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
+
+    def _draw(self, images, training: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Codes `[n, d]`, and z_0, a and v they are made of."""
+        offset, amplitudes = self._heads(images, training)
+        noise = keras.random.normal((tf.shape(images)[0], *self.basis.input_shape[1:]), seed=self.seeds)
+        v = self.basis(noise)
+        return self._mean(offset, amplitudes, v), offset, amplitudes, v
+
+    def _heads(self, images, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """z_0 `[n, d]` and a `[n, bases, d]`."""
         both = self.network(images, training=training)
-        return Heads(both[:, 0], tf.nn.elu(both[:, 1:] - 5) + 1)
+        return both[:, 0], tf.nn.elu(both[:, 1:] - 5) + 1
 
-    def gaussian(self, heads, mean_v, spread_v):
-        """E[z | x] = z_0 + sum_i a_i E[v_i], Var[z | x] = sum_i a_i^2 Var[v_i] by coordinate: v_i are independent."""
-        return contrast(self.mean(heads, mean_v), tf.reduce_sum(tf.square(heads.amplitudes) * spread_v, axis=1))
+    def _mean(self, offset, amplitudes, v) -> tf.Tensor:
+        """z_0 + sum_i a_i v_i, of draws of v or of their mean."""
+        return offset + tf.reduce_sum(amplitudes * v, axis=1)
 
-    def moments(self, v=None):
-        if v is None:
-            return self.mean_v.value, self.variance_v.value
+    def _moments(self, v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if self.draws:
             with self.seeds.shared():
                 mean, variance = tf.nn.moments(self._one_for_all(self.draws), axes=[0])
@@ -201,11 +183,6 @@ class Basis(Additive):
         self.variance_v.assign_add(0.05 * (variance - self.variance_v.value))
         return mean, variance
 
-    def estimate(self, draws: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """E v and Var v from many draws."""
-        blocks = [self._one_for_all(10_000) for _ in range(-(-draws // 10_000))]
-        return tf.nn.moments(tf.concat(blocks, axis=0), axes=[0])
-
     def _one_for_all(self, count: int) -> tf.Tensor:
         """`count` draws of each v_i, all from one noise, which is enough for the moments of each."""
         bases, width = self.basis.input_shape[1:]
@@ -213,46 +190,94 @@ class Basis(Additive):
         return self.basis(tf.repeat(noise, bases, axis=1))
 
 
-class CorrelatedBasis(Additive):
-    """z = z_0(x) + a_0(x) noise_0 + sum_i a_i(x) v_i(noise_i), noise_0 ~ N(0, I), noise_i a number; r has all of Cov z.
+class CorrelatedBasis(Posterior):
+    """z = z_0(x) + a(x) (noise_0 + sum_i b_i(x) noise_i + sum_j c_j(x) v_j(noise_j)); r has all of Cov z.
 
     Codes of an image are correlated, and a diagonal r leaves that for T to find, which falls tens of nats behind. Here
-    T learns what no Gaussian has. a_i, i > 0, are of either sign and start near 0: at first this is a VAE's posterior,
-    and then each turns a curve v_i, a line if it were linear, any way an image needs. Moments of v_i are integrals over
-    one number, by quadrature: draws are too few for a covariance, and averages of them lag behind the networks.
+    noise_0 ~ N(0, I) and the lines b_i, one a code dimension and noise_i a number, make a Gaussian of any covariance,
+    as r is, and T learns what the curves v_j add to it. Curves have mean 0 and variance 1, and squares of c sum up to
+    less than `curve_width`^2: else the encoder threads the codes on curves with no noise around them, and T is slow to
+    see it. b and c start near 0, a VAE's posterior. Moments of v_j are integrals over one number, by quadrature: draws
+    are too few for a covariance, and averages of them lag behind the networks.
 
     Args:
-        network: with one amplitude more than there are bases, a_0, which is the first.
-        others: of `Additive`.
+        network: from `Builder.correlated_encoder`.
+        basis: from `Builder.basis`: noise -> curves, before they are brought to mean 0 and variance 1.
+        curve_width: of all curves together, the noise around them being 1.
     """
 
-    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model):
-        super().__init__(network, seeds, basis)
+    def __init__(self, network: keras.Model, seeds: Seeds, basis: keras.Model, curve_width: float = 0.5):
+        super().__init__(network, seeds)
+        self.basis, self.curve_width = basis, curve_width
+        self.bases = basis.input_shape[1]
         nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-        self._nodes = np.repeat(nodes[:, None, None], basis.input_shape[1], axis=1).astype(np.float32)
+        self._nodes = np.repeat(nodes[:, None, None], self.bases, axis=1).astype(np.float32)
         self._node_weights = (weights / weights.sum()).astype(np.float32)
 
-    def heads(self, images, training):
-        both = self.network(images, training=training)
-        return Heads(both[:, 0], both[:, 2:], tf.nn.elu(both[:, 1]) + 1)
+    def call(self, images, training=False):
+        return self.with_contrast(images, training)[0]
 
-    def draw(self, images, training):
-        codes, heads, v = super().draw(images, training)
-        return codes + heads.width * keras.random.normal(tf.shape(codes), seed=self.seeds), heads, v
+    def mode(self, images):
+        """The mean."""
+        return self.heads(images, training=False)[0]
 
-    def gaussian(self, heads, mean_v, spread_v):
-        """Cov[z | x] = diag(a_0^2) + sum_i diag(a_i) Cov[v_i] diag(a_i)."""
-        pairs = heads.amplitudes[:, :, :, None] * heads.amplitudes[:, :, None, :]
-        covariance = tf.reduce_sum(pairs * spread_v, axis=1) + tf.linalg.diag(tf.square(heads.width) + VARIANCE_FLOOR)
-        factor = tf.linalg.cholesky(tf.stop_gradient(covariance))
-        return tfd.MultivariateNormalTriL(tf.stop_gradient(self.mean(heads, mean_v)), factor)
+    def with_contrast(self, images, training=False) -> Contrast:
+        offset, width, lines, curves = self.heads(images, training)
+        count, dim = tf.unstack(tf.shape(offset))
+        noise = keras.random.normal((count, dim), seed=self.seeds)
+        along = keras.random.normal((count, lines.shape[1]), seed=self.seeds)
+        at_nodes, v = self._curves(keras.random.normal((count, self.bases, 1), seed=self.seeds))
+        gaussian = offset + width * (noise + tf.einsum("nid,ni->nd", lines, along))
+        codes = gaussian + width * tf.reduce_sum(curves * v, axis=1)
+        seen = tf.stop_gradient(gaussian) + tf.stop_gradient(width) * tf.reduce_sum(curves * v, axis=1)
+        return codes, self._gaussian(offset, width, lines, curves, at_nodes), seen
 
-    def moments(self, v=None):
-        """E v and Cov v_i `[bases, d, d]`, by Gauss-Hermite quadrature."""
-        values = self.basis(tf.constant(self._nodes))
-        mean = tf.einsum("n,nik->ik", self._node_weights, values)
-        rest = values - mean
-        return mean, tf.einsum("n,nik,nil->ikl", self._node_weights, rest, rest)
+    def _gaussian(self, offset, width, lines, curves, at_nodes) -> tfd.MultivariateNormalTriL:
+        """Cov[z | x] = diag(a) (I + sum_i b_i b_i' + sum_j diag(c_j) Cov[v_j] diag(c_j)) diag(a)."""
+        spread = tf.einsum("n,nik,nil->ikl", self._node_weights, at_nodes, at_nodes)
+        inner = tf.reduce_sum(curves[:, :, :, None] * curves[:, :, None, :] * spread, axis=1)
+        inner += tf.linalg.matmul(lines, lines, transpose_a=True) + tf.eye(tf.shape(offset)[1])
+        scale = tf.stop_gradient(width[:, :, None] * tf.linalg.cholesky(tf.stop_gradient(inner)))
+        return tfd.MultivariateNormalTriL(tf.stop_gradient(offset), scale)
+
+    def density_between(self, images, others: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Codes `[n, d]`, one draw for each image, and what is above and below log q(z | x) in the mean `[n]`, nats.
+
+        Given the noise of its curves a code is Gaussian, so that q is a mixture of those. `others` draws of that noise
+        give log q from below (Jensen); with the code's own among them, which is likelier than they are, from above
+        (Yin and Zhou 2018, arXiv 1805.11183). The more there are the closer the two.
+        """
+        offset, width, lines, curves = self.heads(images, training=False)
+        count = tf.shape(offset)[0]
+        seeds = tf.random.split(seed, 3)
+        inner = tf.linalg.matmul(lines, lines, transpose_a=True) + tf.eye(tf.shape(offset)[1])
+        gaussian = tfd.MultivariateNormalTriL(scale_tril=tf.linalg.cholesky(inner))
+        own = tf.reduce_sum(curves * self._drawn(count, seeds[0]), axis=1)
+        white = own + gaussian.sample(seed=seeds[1])
+        shifts = tf.einsum("nid,kid->knd", curves, self._drawn(others, seeds[2]))
+        theirs, its_own = tf.reduce_logsumexp(gaussian.log_prob(white - shifts), axis=0), gaussian.log_prob(white - own)
+        volume = tf.reduce_sum(tf.math.log(width), axis=-1)
+        above = tf.reduce_logsumexp([theirs, its_own], axis=0) - math.log(others + 1)
+        return offset + width * white, above - volume, theirs - math.log(others) - volume
+
+    def heads(self, images, training: bool) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """z_0 `[n, d]`, a `[n, d]`, b `[n, d, d]` and c `[n, bases, d]`."""
+        offset, raw, lines, curves = self.network(images, training=training)
+        width = tf.nn.elu(raw) + 1 + math.sqrt(VARIANCE_FLOOR)
+        return offset, width, lines, self.curve_width / math.sqrt(self.bases) * tf.tanh(curves)
+
+    def _drawn(self, count: tf.Tensor | int, seed: tf.Tensor) -> tf.Tensor:
+        """`[count, bases, d]` draws of the curves."""
+        return self._curves(tf.random.stateless_normal([count, self.bases, 1], seed))[1]
+
+    def _curves(self, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`v [., bases, d]` at the quadrature's nodes, and at noise `[n, bases, 1]`."""
+        both = self.basis(tf.concat([self._nodes, noise], axis=0))
+        at_nodes, v = both[: len(self._nodes)], both[len(self._nodes) :]
+        mean = tf.einsum("n,nik->ik", self._node_weights, at_nodes)
+        variance = tf.einsum("n,nik->ik", self._node_weights, tf.square(at_nodes - mean))
+        scale = tf.math.rsqrt(variance + VARIANCE_FLOOR)
+        return (at_nodes - mean) * scale, (v - mean) * scale
 
 
 def contrast(mean: tf.Tensor, variance: tf.Tensor) -> tfd.MultivariateNormalDiag:

@@ -113,8 +113,8 @@ class AdversarialBayes(ExplicitModel, abc.ABC):
         )
 
     @abc.abstractmethod
-    def contrasted(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tfd.Distribution]:
-        """Codes `[n, d]`, one draw for each image, and r(z | x), batch shape `[n]`."""
+    def contrasted(self, images: tf.Tensor, training: bool) -> posteriors.Contrast:
+        """Codes, one draw for each image, r(z | x), and the codes as T sees them."""
 
     @abc.abstractmethod
     def discriminate(self, images: tf.Tensor, codes: tf.Tensor, contrast: tfd.Distribution) -> tf.Tensor:
@@ -130,10 +130,10 @@ class AdversarialBayes(ExplicitModel, abc.ABC):
         The gradient reaches the encoder through z alone: E_q of the explicit dependence of T* on it is 0
         (proposition 2).
         """
-        codes, contrast = self.contrasted(batch.images, training)
+        codes, contrast, seen = self.contrasted(batch.images, training)
         logits = self.decoder(codes, training=training)
         reconstruction = losses.reconstruction(batch.images, logits, self.likelihood)
-        estimate = self.discriminate(batch.images, codes, contrast)
+        estimate = self.discriminate(batch.images, seen, contrast)
         kl = tf.reduce_mean(estimate + contrast.log_prob(codes) - self.prior.log_prob(codes))
         numbers = {"contrast": tf.reduce_mean(estimate), "kl_t_estimate": kl}
         self.track(numbers | {"elbo_t_estimate": self.elbo(reconstruction, kl)}, batch)
@@ -141,7 +141,7 @@ class AdversarialBayes(ExplicitModel, abc.ABC):
 
     def discriminator_loss(self, batch: Batch, training: bool) -> Terms:
         """-E log sigmoid(T(x, z_q)) - E log(1 - sigmoid(T(x, z_r))) (eq. 3.3); 2 ln 2 where q is r."""
-        codes, contrast = self.contrasted(batch.images, training)
+        codes, contrast, _ = self.contrasted(batch.images, training)
         draws = contrast.sample(seed=self.seeds.stateless())
         posterior, other = (self.discriminate(batch.images, points, contrast) for points in (codes, draws))
         self.track({"discriminator_accuracy": losses.discriminator_accuracy(posterior, other)}, batch)
@@ -169,7 +169,8 @@ class AVB(AdversarialBayes):
 
     def contrasted(self, images, training):
         prior = self.prior.given(tf.fill([tf.shape(images)[0]], -1))
-        return self.encoder(images, training=training), prior
+        codes = self.encoder(images, training=training)
+        return codes, prior, codes
 
     def discriminate(self, images, codes, contrast):
         constant = 0.5 * self.latent_dim * math.log(2 * math.pi)  # 1/2 |z|^2 is added for a Normal prior, and no more
@@ -194,8 +195,10 @@ class AdaptiveAVB(AdversarialBayes):
         moment_draws: of a diagonal covariance: extra draws of the v_i for their moments at each step; 0: those of the
             batch, as in the authors' code.
         covariance: of r. `"diagonal"`, as in the paper; `"full"`, of posterior `"basis"` and noise_dim 1 alone: a
-            Gaussian, as a VAE's, and `bases` curves. T learns log q - log r itself, 0 at the start, where a diagonal r
-            leaves all correlation for T to find.
+            Gaussian of any covariance, and `bases` curves. T learns log q - log r itself, 0 at the start, where a
+            diagonal r leaves all correlation for T to find.
+        curve_width: of a full covariance: how wide all curves together may be, the noise around them being 1. The
+            wider, the more is left for T, and what T has not found yet the encoder takes for nothing.
         kwargs: of `AdversarialBayes`, `ExplicitModel` and `LatentModel`.
     """
 
@@ -208,11 +211,12 @@ class AdaptiveAVB(AdversarialBayes):
         bases: int = 32,
         moment_draws: int = 256,
         covariance: posteriors.Covariance = "diagonal",
+        curve_width: float = 0.5,
         **kwargs,
     ):
         choose("posterior of AdaptiveAVB (with a mean and a variance),", posterior, get_args(Contrasted))
         not_negative("AdaptiveAVB", moment_draws=moment_draws)
-        above_zero("AdaptiveAVB", bases=bases)
+        above_zero("AdaptiveAVB", bases=bases, curve_width=curve_width)
         choose("covariance", covariance, get_args(posteriors.Covariance))
         super().__init__(image_shape, latent_dim, **kwargs)
         if covariance == "full" and (posterior != "basis" or self.noise_dim != 1):
@@ -221,17 +225,16 @@ class AdaptiveAVB(AdversarialBayes):
                 f"got {posterior} and {self.noise_dim}"
             )
         self.posterior, self.bases, self.moment_draws = posterior, bases, moment_draws
-        self.covariance = covariance
+        self.covariance, self.curve_width = covariance, curve_width
         self.make_networks({"basis": self._basis, "implicit": self.implicit, "gaussian": self._gaussian}[posterior]())
 
     def _basis(self) -> posteriors.Posterior:
-        full = self.covariance == "full"
-        sizes = (self.image_shape, self.latent_dim, self.bases + full, self.units)
-        network = self.builder.basis_encoder(*sizes, "amplitudes" if full else "offset")
+        sizes = (self.image_shape, self.latent_dim, self.bases, self.units)
         basis = self.builder.basis(self.bases, self.noise_dim, self.latent_dim)
-        if full:
-            return posteriors.CorrelatedBasis(network, self.seeds, basis)
-        return posteriors.Basis(network, self.seeds, basis, self.moment_draws)
+        if self.covariance == "full":
+            network = self.builder.correlated_encoder(*sizes)
+            return posteriors.CorrelatedBasis(network, self.seeds, basis, self.curve_width)
+        return posteriors.Basis(self.builder.basis_encoder(*sizes), self.seeds, basis, self.moment_draws)
 
     def _gaussian(self) -> posteriors.Posterior:
         return posteriors.build("gaussian", self.builder, self.image_shape, self.latent_dim, self.units)
