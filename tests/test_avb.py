@@ -272,7 +272,7 @@ def test_curves_are_as_wide_as_they_may_be_and_no_wider(curve_width):
 
 
 def test_what_t_tells_moves_curves_alone():
-    """Where q is Gaussian it is r, and T is 0 whatever z_0, a and b are: through them passes only T's own noise."""
+    """Without curves q is r and T is 0, whatever z_0, a and b are: what would reach them is T's noise."""
     posterior = correlated_basis()
     heads = {name: posterior.network.get_layer(name).bias for name in ("offset", "width", "lines", "curves")}
     with tf.GradientTape(persistent=True) as tape:

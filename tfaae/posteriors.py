@@ -222,6 +222,11 @@ class CorrelatedBasis(Posterior):
         return self.heads(images, training=False)[0]
 
     def with_contrast(self, images, training=False) -> Contrast:
+        """What T tells reaches the curves alone.
+
+        In its coordinates q does not depend on z_0 and a, and on b only by how lines blur curves: without curves q is
+        r, and T* is 0. That little is left out: T's noise, which would come with it, throws the encoder back.
+        """
         offset, width, lines, curves = self.heads(images, training)
         count, dim = tf.unstack(tf.shape(offset))
         noise = keras.random.normal((count, dim), seed=self.seeds)
