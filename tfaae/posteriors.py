@@ -233,17 +233,17 @@ class CorrelatedBasis(Posterior):
         along = keras.random.normal((count, lines.shape[1]), seed=self.seeds)
         at_nodes, v = self._curves(keras.random.normal((count, self.bases, 1), seed=self.seeds))
         gaussian = offset + width * (noise + tf.einsum("nid,ni->nd", lines, along))
-        codes = gaussian + width * tf.reduce_sum(curves * v, axis=1)
-        seen = tf.stop_gradient(gaussian) + tf.stop_gradient(width) * tf.reduce_sum(curves * v, axis=1)
-        return codes, self._gaussian(offset, width, lines, curves, at_nodes), seen
+        curved = tf.reduce_sum(curves * v, axis=1)
+        seen = tf.stop_gradient(gaussian) + tf.stop_gradient(width) * curved
+        return gaussian + width * curved, self._gaussian(offset, width, lines, curves, at_nodes), seen
 
     def _gaussian(self, offset, width, lines, curves, at_nodes) -> tfd.MultivariateNormalTriL:
         """Cov[z | x] = diag(a) (I + sum_i b_i b_i' + sum_j diag(c_j) Cov[v_j] diag(c_j)) diag(a)."""
         spread = tf.einsum("n,nik,nil->ikl", self._node_weights, at_nodes, at_nodes)
         inner = tf.reduce_sum(curves[:, :, :, None] * curves[:, :, None, :] * spread, axis=1)
         inner += tf.linalg.matmul(lines, lines, transpose_a=True) + tf.eye(tf.shape(offset)[1])
-        scale = tf.stop_gradient(width[:, :, None] * tf.linalg.cholesky(tf.stop_gradient(inner)))
-        return tfd.MultivariateNormalTriL(tf.stop_gradient(offset), scale)
+        scale = width[:, :, None] * tf.linalg.cholesky(inner)
+        return tfd.MultivariateNormalTriL(tf.stop_gradient(offset), tf.stop_gradient(scale))
 
     def density_between(self, images, others: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Codes `[n, d]`, one draw for each image, and what is above and below log q(z | x) in the mean `[n]`, nats.
