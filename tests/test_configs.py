@@ -28,7 +28,6 @@ TWINS = {  # of a config that steps by default: the same kind of model, most of 
     "avb_mnist_dense",
     "avb_mnist_dense_full",
     "avb_mnist_small",
-    "inference_rosenbrock",
     "iwae_mnist",
     "vae_mnist_dense",
     "vae_mnist_mixture",

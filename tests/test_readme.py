@@ -43,7 +43,7 @@ ADDED = {
         SMALL, "model.units=[8] data.batch=8 data.labelled_batch=8 data.validation=4"
     ),
     "train aae_mnist_semi_supervised_best": sets(SMALL, DIGITS, "model.units=[32]"),
-    "train inference_torus": sets(SMALL),
+    "train inference_plane": sets(SMALL),
     "export runs/few": ["--tflite=float32", "--tflite=int8", "--keep-inexact"],
 }
 PARTS = dict(zip(*[iter(re.split(r"^##+ (.*)\n", README, flags=re.MULTILINE)[1:])] * 2, strict=True))

@@ -64,6 +64,43 @@ def test_the_exact_sampler_follows_the_joint_density(draws):
     assert np.log(np.mean(np.exp(log_ratio))) == pytest.approx(12.7108, abs=0.05)
 
 
+@pytest.mark.parametrize("name", ["gaussian", "rosenbrock", "torus"])
+def test_draws_in_the_plane_follow_the_density(name):
+    """Means of five functions against the integral by another rule than the sampler's, within 4 standard errors."""
+    target = targets.find(name)
+    found = reference.plane_samples(target, 20_000, seed=1)
+    nodes, weights = np.polynomial.legendre.leggauss(160)
+    points = np.stack(np.meshgrid(7 * nodes, 7 * nodes), axis=-1)
+    mass = weights[:, None] * weights * np.exp(np.float64(target.log_joint(points.astype(np.float32))))
+
+    def looks(z):
+        return np.stack([z[..., 0], z[..., 1], z[..., 0] ** 2, z[..., 1] ** 2, z[..., 0] * z[..., 1]], axis=-1)
+
+    seen, exact = looks(found.astype(np.float64)), np.tensordot(mass / mass.sum(), looks(points), axes=2)
+    assert (abs(seen.mean(axis=0) - exact) < 4 * seen.std(axis=0) / np.sqrt(len(found))).all()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[:5], reference.plane_samples(target, 20_000, seed=1)[:5])
+
+
+@pytest.mark.parametrize("name", ["eight_schools", "gaussian", "rosenbrock", "torus"])
+def test_named_targets_have_exact_draws_to_compare_with(name):
+    target = targets.find(name)
+    assert reference.sampler(target)(7, 3).shape == (7, target.dim)
+    assert reference.divergence(reference.sampler(target)(4000, 3), target) == pytest.approx(0, abs=0.15)
+
+
+def test_a_target_of_ones_own_has_no_exact_draws():
+    assert reference.sampler(targets.from_function(lambda z: -tf.reduce_sum(z**2, axis=-1), 2)) is None
+
+
+def test_divergence_in_the_plane_of_a_shifted_gaussian():
+    """KL of N(m + d, S) and N(m, S) is d' S^-1 d / 2."""
+    target, shift = targets.gaussian(), np.float32([0.6, 0.6])
+    exact = shift @ np.linalg.inv([[1.0, 0.4], [0.4, 0.25]]) @ shift / 2
+    found = reference.divergence(reference.plane_samples(target, 10_000, seed=5) + shift, target)
+    assert found == pytest.approx(exact, rel=0.07)
+
+
 def test_one_seed_is_one_sample(draws):
     np.testing.assert_array_equal(reference.exact_samples(5, 2), reference.exact_samples(5, 2))
     assert not np.array_equal(reference.exact_samples(5, 2), reference.exact_samples(5, 3))

@@ -62,10 +62,10 @@ class LearningRates(keras.callbacks.Callback):
 
 
 class Divergence(keras.callbacks.Callback):
-    """Adds KL(q, p) in nats to the logs of a model of Eight Schools, from samples: `kl_knn`, of `reference.knn_kl`."""
+    """Adds KL(q, p) in nats to the logs of a model of a named target, from samples: `kl_knn`, of `reference.knn_kl`."""
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["kl_knn"] = reference.divergence(lambda count: self.model.sample(count, seed=0).numpy())
+        logs["kl_knn"] = reference.divergence(self.model.sample(10_000, seed=0).numpy(), self.model.density)
 
 
 class SampleDistance(keras.callbacks.Callback):

@@ -15,6 +15,7 @@ from tfaae.experiments import find
 
 NEAREST = "nearest"  # these are not among the pictures of a model
 MARGINALS = "marginals"
+OVER_DENSITY = "draws_over_density"
 DIVERGENCE = "divergence"  # of every part of the experiment
 OVERVIEW = "overview"  # the README's
 LINES = {
@@ -97,6 +98,11 @@ def _marginals(model: Any, data: Data) -> Figure:
     return figures.marginals(draws, model.density.coordinates, reference=exact)
 
 
+def _over_density(model: Any, data: Data) -> Figure:
+    draws, target = np.asarray(model.sample(4000, seed=0)), model.density
+    return figures.over_density(draws, target.log_joint, target.coordinates)
+
+
 def _overview(model: Any, data: Data) -> Figure:
     return overview.of_model(model, data.test.images, data.test.labels)
 
@@ -107,7 +113,7 @@ def _nearest(model: Any, data: Data) -> Figure:
     return figures.with_nearest(samples, data.train.images[found])
 
 
-OWN = {MARGINALS: _marginals, OVERVIEW: _overview, NEAREST: _nearest}
+OWN = {MARGINALS: _marginals, OVER_DENSITY: _over_density, OVERVIEW: _overview, NEAREST: _nearest}
 FIGURES = {
     "overview": PaperFigure("aae-mnist-priors", "swiss_roll", OVERVIEW),
     "2a_aae_normal": PaperFigure("aae-mnist-priors", "normal", "codes"),
@@ -134,6 +140,9 @@ FIGURES = {
     "avb_5_full_rank": PaperFigure("avb-eight-schools", "full_rank", MARGINALS),
     "avb_6_avb": PaperFigure("avb-toy", "avb", "codes"),
     "avb_6_vae": PaperFigure("avb-toy", "vae", "codes"),
+    "avb_plane_gaussian": PaperFigure("avb-plane", "gaussian", OVER_DENSITY),
+    "avb_plane_rosenbrock": PaperFigure("avb-plane", "rosenbrock", OVER_DENSITY),
+    "avb_plane_torus": PaperFigure("avb-plane", "torus", OVER_DENSITY),
     "11d_ten_dimensions": PaperFigure("aae-dimred-10d-100", "short", "codes_on_circle"),
     "alae_samples": PaperFigure("alae-mnist", "shared", "samples"),
     "alae_reconstructions": PaperFigure("alae-mnist", "shared", "reconstructions"),

@@ -37,15 +37,14 @@ def write() -> Path:
 
 
 def _rows(name: str, experiment: Experiment, record: Record | None) -> list[str]:
-    goals = {goal.metric: goal for goal in experiment.goals}
     measured = record.metrics if record else {}
     rows = []
     for metric in _metrics(experiment, measured):
-        ours, goal = measured.get(metric), goals.get(metric)
+        ours, goals = measured.get(metric), [goal for goal in experiment.goals if goal.metric == metric]
         told = f"{value(ours)} ({counted(len(ours.runs), 'run')})" if ours else "not yet"
-        aim = "" if goal is None else str(goal)
-        if goal and ours:
-            aim += ", reached" if goal.reached(ours.mean) else ", **not reached**"
+        aim = " and ".join(map(str, goals))
+        if goals and ours:
+            aim += ", reached" if all(goal.reached(ours.mean) for goal in goals) else ", **not reached**"
         paper, public = value(experiment.paper.get(metric)), value(experiment.public.get(metric))
         rows.append(f"| {experiment.title} (`{name}`) | `{metric}` | {paper} | {public} | {told} | {aim} |\n")
     return rows

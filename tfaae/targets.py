@@ -18,6 +18,7 @@ from tfaae.seeds import fixed
 
 SCHOOL_EFFECTS = np.array([2.8, 0.8, -0.3, 0.7, -0.1, 0.1, 1.8, 1.2], np.float32)  # y: Rubin 1981, over 10
 SCHOOL_ERRORS = np.array([0.8, 0.5, 0.8, 0.6, 0.5, 0.6, 0.5, 0.4], np.float32)  # sigma: about his over 20
+PLANE = 8.0  # extent of the named targets in the plane
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Target:
         log_joint: `[..., d]` -> `[...]`, in nats, written with TensorFlow: gradients pass.
         coordinates: a name for each of the d.
         log_evidence: log of the integral of exp(log_joint), in nats, where it is known.
+        extent: every coordinate of all the mass that counts is between -extent and extent, where that is known.
     """
 
     name: str
     log_joint: Callable[[tf.Tensor], tf.Tensor]
     coordinates: tuple[str, ...]
     log_evidence: float | None = None
+    extent: float | None = None
 
     @property
     def dim(self) -> int:
@@ -116,7 +119,7 @@ def gaussian() -> Target:
     """A correlated Gaussian in the plane: means 1 and -1, deviations 1 and 0.5, correlation 0.8; normalised."""
     covariance = np.array([[1.0, 0.4], [0.4, 0.25]], np.float32)
     density = tfd.MultivariateNormalTriL([1.0, -1.0], np.linalg.cholesky(covariance))
-    return Target("gaussian", density.log_prob, ("z_1", "z_2"), log_evidence=0.0)
+    return Target("gaussian", density.log_prob, ("z_1", "z_2"), log_evidence=0.0, extent=PLANE)
 
 
 def rosenbrock() -> Target:
@@ -136,11 +139,11 @@ def torus() -> Target:
 
 def _in_the_plane(name: str, log_joint: Callable[[tf.Tensor], tf.Tensor]) -> Target:
     """A target in two dimensions with its evidence by the midpoint rule, which is exact for tails that vanish."""
-    extent, cells = 8.0, 400
-    centres = ((np.arange(cells) + 0.5) / cells * 2 - 1) * extent
+    cells = 400
+    centres = ((np.arange(cells) + 0.5) / cells * 2 - 1) * PLANE
     values = log_joint(tf.constant(np.stack(np.meshgrid(centres, centres), axis=-1)))  # float64
-    evidence = float(tf.reduce_logsumexp(values) + 2 * np.log(2 * extent / cells))
-    return Target(name, log_joint, ("z_1", "z_2"), evidence)
+    evidence = float(tf.reduce_logsumexp(values) + 2 * np.log(2 * PLANE / cells))
+    return Target(name, log_joint, ("z_1", "z_2"), evidence, PLANE)
 
 
 def _numbered(part: str, count: int) -> Iterator[str]:
