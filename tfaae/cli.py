@@ -98,9 +98,32 @@ def evaluate(run: Path, overrides: tuple[str, ...]) -> None:
 @click.option("--chains", type=click.IntRange(1), default=5, show_default=True, help="To an image.")
 @click.option("--draws", type=click.IntRange(1), default=5000, show_default=True, help="Of the importance bound.")
 @click.option("--gap", type=click.IntRange(2), help="Bound the error, too, on so many images that the model draws.")
+@click.option(
+    "--start",
+    "begin",
+    type=click.Choice(["proposal", "prior"]),
+    default="proposal",
+    show_default=True,
+    help="Where chains start; an AVB without contrast has the prior for its proposal.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(["linear", "sigmoid"]),
+    default="linear",
+    show_default=True,
+    help="Of the temperatures; sigmoid is better from the prior.",
+)
 @SET_DATA
 def likelihood(
-    run: Path, images: int, steps: int, chains: int, draws: int, gap: int | None, overrides: tuple[str, ...]
+    run: Path,
+    images: int,
+    steps: int,
+    chains: int,
+    draws: int,
+    gap: int | None,
+    begin: str,
+    schedule: str,
+    overrides: tuple[str, ...],
 ) -> None:
     """Estimate log p(x) of RUN's test images by annealing, beside a bound; write likelihood.json.
 
@@ -116,7 +139,8 @@ def likelihood(
     files, _, config, model = load_run(run, overrides)
     test = train.load_data(config, model).test.images[:images]
     kept = files.folder / "annealing.npz"
-    values = evaluate.log_likelihood(model, test, kept, steps=steps, chains=chains, draws=draws, gap=gap)
+    chosen: dict[str, Any] = {"steps": steps, "chains": chains, "start": begin, "schedule": schedule}
+    values = evaluate.log_likelihood(model, test, kept, draws=draws, gap=gap, **chosen)
     (files.folder / "likelihood.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     for line in metrics.table(values):
         click.echo(line)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfaae import annealing, bounds, metrics, reference
 from tfaae import data as sources
+from tfaae.chains import Schedule, Start
 from tfaae.data import Data
 from tfaae.errors import InputError
 from tfaae.models import AAE, AdaptiveAVB, ExplicitModel, LatentModel, TwoCodes, VariationalInference
@@ -47,16 +48,20 @@ def _of_likelihood(model: LatentModel, images: np.ndarray, found: dict[str, floa
     """A lower bound on log p(x) without an adversary, beside T's estimate where there is one."""
     if not isinstance(model, ExplicitModel):
         return {}
+    _warn_of_contrast(found, "importance_bound is one, and tfaae.annealing gives log p(x) itself")
+    bound = bounds.importance_bound(model, images, IMPORTANCE_SAMPLES, jit_compile=is_dense(model))
+    return {"importance_bound": float(np.mean(bound))}
+
+
+def _warn_of_contrast(found: dict[str, float], instead: str) -> None:
     contrast = found.get("test_contrast", 0.0)
     if contrast > TRUSTED:
         warnings.warn(
             f"T puts the divergence of posterior and contrast at {contrast:.1f} nats; a discriminator that is trained "
             f"on draws is reliable up to {TRUSTED:g}, and too low or far too high beyond: do not read elbo_t_estimate "
-            "as a bound. importance_bound is one, and tfaae.annealing gives log p(x) itself",
-            stacklevel=3,
+            f"as a bound. {instead}",
+            stacklevel=4,
         )
-    bound = bounds.importance_bound(model, images, IMPORTANCE_SAMPLES, jit_compile=is_dense(model))
-    return {"importance_bound": float(np.mean(bound))}
 
 
 def is_dense(model: ExplicitModel) -> bool:
@@ -78,6 +83,8 @@ def log_likelihood(
     chains: int = 5,
     draws: int = 5000,
     gap: int | None = None,
+    start: Start = "proposal",
+    schedule: Schedule = "linear",
 ) -> dict[str, float]:
     """log p(x) in nats by annealing and the importance bound, each with its standard error over images.
 
@@ -87,7 +94,7 @@ def log_likelihood(
     Args:
         images: `[n, h, w, c]`.
         file: `.npz` for finished batches of images, and, with the suffix `.npy`, for log p(x) `[n]`.
-        steps, chains: of `annealing.annealed_importance`.
+        steps, chains, start, schedule: of `annealing.annealed_importance`.
         draws: of `bounds.importance_bound`.
         gap: draw so many images from the model, and bound log p(x) of them from both sides: `gap` is the difference.
     Raises:
@@ -99,7 +106,8 @@ def log_likelihood(
             "there is the Parzen window, tfaae.likelihood.parzen_report"
         )
     _settle(model)
-    chosen: dict[str, Any] = {"steps": steps, "chains": chains, "jit_compile": is_dense(model)}
+    chosen: dict[str, Any] = {"steps": steps, "chains": chains, "start": start, "schedule": schedule}
+    chosen["jit_compile"] = is_dense(model)
     annealed = annealing.annealed_importance(model, images, file=file, **chosen)
     np.save(file.with_suffix(".npy"), annealed.log_likelihood)
     found: dict[str, float] = {}
@@ -131,6 +139,7 @@ def of_target(model: VariationalInference) -> dict[str, float]:
     found[f"elbo{suffix}"] = elbo
     if model.density.log_evidence is not None:
         found[f"kl{suffix}"] = model.density.log_evidence - elbo
+    _warn_of_contrast(found, "Named densities have kl_knn, and tfaae.reference.nuts draws from any to compare with")
     samples = model.sample(20_000, seed=0).numpy()
     if reference.sampler(model.density):
         found["kl_knn"] = reference.divergence(samples[:10_000], model.density)

@@ -140,6 +140,8 @@ FIGURES = {
     "avb_5_full_rank": PaperFigure("avb-eight-schools", "full_rank", MARGINALS),
     "avb_6_avb": PaperFigure("avb-toy", "avb", "codes"),
     "avb_6_vae": PaperFigure("avb-toy", "vae", "codes"),
+    "avb_mnist_samples": PaperFigure("avb-mnist-full", "avb_ac", "samples"),
+    "avb_mnist_interpolations": PaperFigure("avb-mnist-full", "avb_ac", "interpolations"),
     "avb_plane_gaussian": PaperFigure("avb-plane", "gaussian", OVER_DENSITY),
     "avb_plane_rosenbrock": PaperFigure("avb-plane", "rosenbrock", OVER_DENSITY),
     "avb_plane_torus": PaperFigure("avb-plane", "torus", OVER_DENSITY),

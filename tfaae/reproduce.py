@@ -279,7 +279,8 @@ def annealed(model: Any, data: Data, folder: Path) -> dict[str, float]:
 def bound(model: Any, data: Data, folder: Path) -> dict[str, float]:
     """The importance bound of 5,000 draws on the first 500 test images, beside what `evaluate` finds."""
     found = bounds.importance_bound(model, data.test.images[:ANNEALED], 5000, jit_compile=evaluate.is_dense(model))
-    return {"importance_bound_5000": float(np.mean(found))} | evaluate.evaluate(model, data)
+    mean, error = bounds.summary(found)
+    return {"importance_bound_5000": mean, "importance_bound_5000_se": error} | evaluate.evaluate(model, data)
 
 
 def latent(model: Any, data: Data, folder: Path) -> dict[str, float]:

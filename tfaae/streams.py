@@ -36,6 +36,12 @@ def checked(what: str, model: Any, images: np.ndarray) -> np.ndarray:
         raise InputError(f"{what}: expected images [n, h, w, c], at least one, got {images.shape}")
     if not np.isfinite(images).all():
         raise InputError(f"{what}: images must be finite; give images without nan or inf")
+    lacking = [verb for verb in ("log_joint", "proposal") if not callable(getattr(model, verb, None))]
+    if lacking:
+        raise InputError(
+            f"{what}: expected a model with log_joint and proposal (VAE, IWAE, AVB and AdaptiveAVB have them), got a "
+            f"{type(model).__name__} without {' and '.join(lacking)}"
+        )
     first = images[:_LOOK]
     proposal = model.proposal(first)
     if not isinstance(proposal, tfd.Distribution):
@@ -123,10 +129,15 @@ def _told(arrays: Results) -> dict[str, list[int]]:
 
 
 def fingerprint(model: Any, images: np.ndarray) -> dict[str, float]:
-    """What tells other images, and another model: log p(x, z = 0) in nats, of the first few images."""
+    """What tells other images, and another model: log p(x, z) and the proposal at z = 0, nats, first few images."""
     first = images[:_LOOK]
-    codes = tf.zeros((1, len(first), model.proposal(first).event_shape[0]), model.proposal(first).dtype)
-    return {"images": zlib.crc32(images.tobytes()), "log_joint_at_0": float(np.sum(model.log_joint(first, codes)))}
+    proposal = model.proposal(first)
+    codes = tf.zeros((1, len(first), proposal.event_shape[0]), proposal.dtype)
+    return {
+        "images": zlib.crc32(images.tobytes()),
+        "log_joint_at_0": float(np.sum(model.log_joint(first, codes))),
+        "proposal_at_0": float(np.sum(proposal.log_prob(codes))),
+    }
 
 
 def _padded(rows: np.ndarray, count: int) -> np.ndarray:

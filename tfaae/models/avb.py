@@ -54,7 +54,9 @@ class AdversarialBayes(ExplicitModel, abc.ABC):
         "discriminator",
         "discriminator_accuracy",
     )
-    advice = MappingProxyType(dict.fromkeys(("regularisation", "contrast", "kl_t_estimate", "discriminator"), DIVERGED))
+    advice = MappingProxyType(
+        ExplicitModel.advice | dict.fromkeys(("regularisation", "contrast", "kl_t_estimate", "discriminator"), DIVERGED)
+    )
 
     def __init__(
         self,

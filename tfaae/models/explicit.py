@@ -1,15 +1,22 @@
 """What models with a likelihood share: log p(x, z), draws of images, and a proposal for importance sampling."""
 
 import abc
+from types import MappingProxyType
 from typing import Any, get_args
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfaae import losses, priors
 from tfaae.errors import InputError, choose
-from tfaae.models.base import LatentModel, check_prior
+from tfaae.models.base import Batch, LatentModel, check_prior
 from tfaae.networks import Arch
+
+OUT_OF_RANGE = (
+    "Under likelihood: bernoulli, pixels outside [0, 1] count as nan: look at the images, divide bytes by 255, or take "
+    "likelihood: squared. If they are in range, try a smaller learning rate for elbo"
+)
 
 
 class ExplicitModel(LatentModel, abc.ABC):
@@ -23,6 +30,7 @@ class ExplicitModel(LatentModel, abc.ABC):
     """
 
     arch: Arch  # of the networks, which a final model makes
+    advice = MappingProxyType(dict.fromkeys(("reconstruction", "negative_bound"), OUT_OF_RANGE))
 
     def __init__(
         self,
@@ -44,6 +52,33 @@ class ExplicitModel(LatentModel, abc.ABC):
             )
         self.likelihood = likelihood
 
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `LatentModel.fit`; refuses an array of images that the likelihood has no value for."""
+        self._check_pixels(x)
+        return super().fit(x, y, *args, **kwargs)
+
+    def batch(self, data) -> Batch:
+        """As `LatentModel.batch`; pixels that the likelihood has no value for are nan, and so is the step's loss.
+
+        (A Bernoulli likelihood has no maximum there, and training would seem to go well.)
+        """
+        batch = super().batch(data)
+        if self.likelihood == "squared":
+            return batch
+        inside = (batch.images >= 0) & (batch.images <= 1)
+        return batch._replace(images=tf.where(inside, batch.images, np.nan))
+
+    def _check_pixels(self, images: Any) -> None:
+        """Raises an InputError for values outside [0, 1] under a Bernoulli likelihood; a graph's go through."""
+        if self.likelihood == "squared" or not isinstance(images, np.ndarray | tf.Tensor):
+            return
+        least, most = float(np.min(images)), float(np.max(images))
+        if not (least >= 0 and most <= 1):
+            raise InputError(
+                f"{type(self).__name__}: likelihood bernoulli expects pixels in [0, 1], got {least:g} to {most:g}; "
+                "divide bytes by 255, or build the model with likelihood='squared'"
+            )
+
     @abc.abstractmethod
     def proposal(self, images) -> tfd.Distribution:
         """A distribution near q(z | x) that has a density: batch shape `[n]`, event shape `[d]`."""
@@ -51,6 +86,8 @@ class ExplicitModel(LatentModel, abc.ABC):
     def log_joint(self, images, codes) -> tf.Tensor:
         """`[n, h, w, c]` images in [0, 1], `[..., n, d]` codes -> `[..., n]` log p(x | z) + log p(z), nats."""
         images, codes = tf.convert_to_tensor(images), tf.convert_to_tensor(codes)
+        if not tf.is_symbolic_tensor(images):
+            self._check_pixels(images)
         flat = tf.reshape(codes, [-1, self.latent_dim])
         with self.averaged():
             logits = self.decoder(flat, training=False)
