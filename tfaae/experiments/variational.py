@@ -95,6 +95,7 @@ def _avb_mnist(adversarial: str, epochs: int, notes: str = "", enclosed: bool = 
             {
                 "ais_avb_ac": "ais",
                 "ais_avb_ac_se": "ais_se",
+                "ais_gap_avb_ac": "gap",
                 "importance_bound": bound,
                 "importance_bound_se": f"{bound}_se",
                 "elbo_t_estimate": "test_elbo_t_estimate",
@@ -108,6 +109,7 @@ def _avb_mnist(adversarial: str, epochs: int, notes: str = "", enclosed: bool = 
             {
                 "ais_vae": "ais",
                 "ais_vae_se": "ais_se",
+                "ais_gap_vae": "gap",
                 "importance_bound_vae": bound,
                 "importance_bound_vae_se": f"{bound}_se",
             }
@@ -124,7 +126,8 @@ def _avb_mnist(adversarial: str, epochs: int, notes: str = "", enclosed: bool = 
         | paper_value("ais_vae", -81.9, 0.4, "table 2", AVB_PAPER),
         seeds=(0,),
         notes="AIS with 1,000 steps and 5 chains on the first 500 test images, binarised once; the importance bound "
-        "has 5,000 draws. elbo_t_estimate is the discriminator's, no bound, and over all test images. "
+        "has 5,000 draws. ais_gap is of 100 images that the model draws: how far too low AIS is at most (bidirectional "
+        "Monte Carlo). elbo_t_estimate is the discriminator's, no bound, and over all test images. "
         f"{notes}Two dense layers of 300, "
         f"{epochs} epochs; the paper has "
         "convolutions and 5,800 epochs (configs avb_mnist_small, avb_mnist_dcgan).",
