@@ -29,6 +29,7 @@ TWINS = {  # of a config that steps by default: the same kind of model, most of 
     "avb_mnist_dense_full",
     "avb_mnist_small",
     "iwae_mnist",
+    "vae_mnist_dcgan",
     "vae_mnist_dense",
     "vae_mnist_mixture",
 }
