@@ -132,13 +132,16 @@ RUN = {
 }
 
 
-def test_growing_is_for_models_that_grow(tmp_path):
+def test_growing_that_cannot_be(tmp_path):
     with pytest.raises(InputError, match="AAE does not grow"):
         train.run(config.parse(TINY_RUN | {"train": RUN["train"]}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     large = RUN["train"] | {"growing": RUN["train"]["growing"] | {"batches": [5000]}}
     with pytest.raises(InputError, match="do not fill 5000"):
         train.run(config.parse(RUN | {"train": large}), tmp_path / "run")
+    odd = RUN["train"] | {"steps_per_execution": 2}
+    with pytest.raises(InputError, match="a divisor of 7 and 14, the steps of an epoch, got 2; use 1"):
+        train.run(config.parse(RUN | {"train": odd}), tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import torture
-from tests.cases import assert_same, state
+from tests.cases import CASES, assert_same, state
 from tests.conftest import TINY_LABELLED_RUN
 from tfaae import callbacks, config, train
 from tfaae.errors import InputError
@@ -98,6 +99,41 @@ def test_a_signal_stops_at_the_step_and_the_run_goes_on_from_there(step, number,
     train.run(parsed(), folder, resume=True)
     assert_same(state(train.load(folder)[2]), state(train.load(whole)[2]))
     torture.assert_as_if_nothing_had_happened(folder, whole)
+
+
+@pytest.mark.slow
+def test_several_steps_in_an_execution(tmp_path, monkeypatch):
+    """Checkpoints and signals wait for its end, and what follows is the run that nothing stopped."""
+    told = {"train": RUN["train"] | {"epochs": 2, "steps_per_execution": 2, "checkpoint_every": 5}}
+    saved, save = [], callbacks.Checkpoint.save
+
+    def counted(self):
+        saved.append(int(self.model.steps))
+        save(self)
+
+    monkeypatch.setattr(callbacks.Checkpoint, "save", counted)
+    whole = train.run(parsed(**told), tmp_path / "whole").folder
+    assert saved == [6, 12, 14, 20, 26, 28]
+    saved.clear()
+    with monkeypatch.context() as patch:
+        at_step(patch, 14 + 4, signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            train.run(parsed(**told), tmp_path / "run")
+    train.run(parsed(**told), tmp_path / "run", resume=True)
+    assert saved == [6, 12, 14, 18, 24, 28]
+    torture.assert_as_if_nothing_had_happened(tmp_path / "run", whole)
+
+
+def test_executions_that_do_not_divide_an_epoch_are_refused(tmp_path):
+    """Keras takes their rest from the next epoch, uncounted."""
+    with pytest.raises(InputError, match="expected a divisor of 14, the steps of an epoch, got 4; use 2"):
+        train.run(parsed(train={"epochs": 1, "steps_per_execution": 4}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    model = CASES["aae-deterministic"].compiled(steps_per_execution=6)
+    images = tf.data.Dataset.from_tensors(CASES["aae-deterministic"].images()).repeat()
+    with pytest.raises(InputError, match="a divisor of 10, the steps of an epoch, got 6; use 5"):
+        model.fit(images, steps_per_epoch=10, shuffle=False, callbacks=[callbacks.Checkpoint(tmp_path / "any.keras")])
+    assert int(model.steps) == 0
 
 
 def test_every_epoch_trains(whole):

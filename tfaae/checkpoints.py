@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfaae import durable
+from tfaae import durable, execution
 from tfaae.errors import InputError
 
 ANSWER = b"\nstopping after this step, with a checkpoint; once more stops at once\n"
@@ -40,13 +40,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         path: of the file.
-        every: steps; None: no checkpoint within an epoch, except for one that a signal asks for.
+        every: steps, up to the end of an execution where that has several; None: no checkpoint within an epoch, except
+            for one that a signal asks for.
         saved: is called after every write.
         alone: False for one of several workers. All of them write at the same steps, for what a step has measured is
             added up from all; a signal, which they would hear at different steps, ends them without a checkpoint.
     Raises:
-        InputError: while training, for weights that are not finite, or a disk that does not take the file. The last
-            good one stays.
+        InputError: before training, where an epoch is no whole number of the model's `steps_per_execution`; while
+            training, for weights that are not finite, or a disk that does not take the file. The last good one stays.
     """
 
     def __init__(
@@ -81,6 +82,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._begun = 0
         if epoch < epochs:
             yield Leg(epoch, 0, steps_per_epoch)
+
+    def on_train_begin(self, logs=None):
+        if self.params["steps"]:  # as far as Keras knows
+            execution.check_steps(self.model, self.params["steps"])
 
     def on_epoch_begin(self, epoch, logs=None):
         self._written = self._begun

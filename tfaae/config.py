@@ -76,7 +76,8 @@ class TrainConfig(Section):
     xla: Annotated[bool | Literal["auto"], pydantic.BeforeValidator(lambda told: _switch(told))] = (
         "auto"  # auto: see execution.py
     )
-    steps_per_execution: Count = 1  # steps between two looks at the losses: what pays where a step takes a millisecond
+    # steps between two looks at the losses, a divisor of an epoch's: what pays where a step takes a millisecond
+    steps_per_execution: Count = 1
     figures_every: Count = 5  # epochs between two sets of pictures
     checkpoint_every: Count | None = None  # steps between two checkpoints within an epoch; None: one at its end alone
     fid: bool = False  # after every epoch, how far 10,000 samples are from training images, as a classifier sees them

@@ -1,8 +1,11 @@
 """How a model's steps are run: what XLA on `auto` comes to, and why. Measured by `tools/bench`."""
 
+import math
 from typing import Any, Literal
 
 import tensorflow as tf
+
+from tfaae.errors import InputError
 
 Told = Literal[True, False, "auto"]
 
@@ -21,6 +24,17 @@ def xla(told: Told, model: Any) -> tuple[bool, str]:
     if tf.config.list_physical_devices("GPU"):
         return True, "a GPU"
     return False, "a CPU, whose own kernels take as little time or less"
+
+
+def check_steps(model: Any, *steps_per_epoch: int) -> None:
+    """Raises an InputError unless epochs of so many steps are whole executions: Keras takes the rest from the next."""
+    told, each = model.steps_per_execution, math.gcd(*steps_per_epoch)
+    if each % told:
+        counts = " and ".join(map(str, dict.fromkeys(steps_per_epoch)))
+        fits = max(divisor for divisor in range(1, told) if each % divisor == 0)
+        raise InputError(
+            f"train.steps_per_execution: expected a divisor of {counts}, the steps of an epoch, got {told}; use {fits}"
+        )
 
 
 def describe(model: Any) -> str:

@@ -126,6 +126,7 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
         model = load_model(files.checkpoint) if going_on and files.checkpoint.is_file() else build(config, data)
     plan = _plan(config, model, data)
     _share(config, plan, team)
+    execution.check_steps(model, *(len(data.train) // stage.batch for stage in plan))
     print(execution.describe(model), flush=True)
     files = Run(team.folder(folder))
     start = _position(model, plan, len(data.train))
