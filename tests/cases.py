@@ -196,11 +196,15 @@ def fit(model: LatentModel, case: Case, count: int = 24, epochs: int = 1) -> ker
     return model.fit(*given, batch_size=8, epochs=epochs, shuffle=False, verbose=0)
 
 
-def state(model: LatentModel) -> list[np.ndarray]:
+def variables(model: LatentModel) -> list[keras.Variable]:
     """Everything that training moves: weights, optimizer slots, seeds."""
     slots = [variable for optimizer in model.optimizers.values() for variable in optimizer.variables]
-    variables = [*model.weights, *slots, model.seeds.state]
-    return [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+    return [*model.weights, *slots, model.seeds.state]
+
+
+def state(model: LatentModel) -> list[np.ndarray]:
+    """Their values."""
+    return [keras.ops.convert_to_numpy(variable).copy() for variable in variables(model)]
 
 
 def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:

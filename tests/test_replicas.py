@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.cases import CASES, Case, state
+from tests.cases import CASES, Case, state, variables
 from tfaae import losses, optimizers, replicas
 from tfaae.errors import InputError
 from tfaae.models import AdversarialInference, GaussianInference, PhasedModel
@@ -65,6 +65,34 @@ def test_replicas_draw_their_own_numbers_unless_they_share_them(two):
     assert not np.isin(first[0], second[0]).any()
     np.testing.assert_array_equal(first[1], second[1])
     assert [value.numpy().tolist() for value in two.experimental_local_results(seeds.state.value)] == [[5, 2], [5, 2]]
+
+
+def test_replicas_toss_one_coin_for_a_batch_and_draw_their_own_noise(two):
+    with two.scope():
+        model = CASES["style-alae"].build()
+    first, second = each(two, lambda place: tf.stack([model.crossover() for _ in range(20)]))
+    np.testing.assert_array_equal(first, second)
+    assert len(set(first)) > 2
+    first, second = each(two, lambda place: tf.nest.flatten(model.noise(tf.constant(2)))[0])
+    assert not np.isin(first, second).any()
+
+
+def test_replicas_have_one_estimate_of_moments_and_codes_of_their_own(two):
+    with two.scope():
+        posterior = CASES["avb-adaptive"].build().encoder
+    images = tf.constant(CASES["avb-adaptive"].images(2))
+    first, second = each(two, lambda place: posterior(images))  # the same images on both
+    assert not np.isin(first, second).any()
+    unused = tf.zeros([2, *posterior.mean_v.shape])
+    first, second = each(two, lambda place: tf.stack(posterior._moments(unused)))
+    np.testing.assert_array_equal(first, second)
+    for kept in (posterior.mean_v, posterior.variance_v):
+        assert_equal_copies(two, kept)
+
+
+def assert_equal_copies(two: tf.distribute.Strategy, variable: keras.Variable) -> None:
+    first, second = two.experimental_local_results(variable.value)
+    np.testing.assert_array_equal(first, second, err_msg=variable.path)
 
 
 def test_one_device_draws_as_without_replicas():
@@ -190,6 +218,8 @@ def assert_one_step(make, rows, two, monkeypatch, start=lambda model: None) -> N
     told = one_by_halves(one, rows, monkeypatch), by_two(other, rows, two, monkeypatch)
     for term, value in told[0].items():
         assert told[1][term] == pytest.approx(value, rel=2e-4, abs=1e-5), term
+    for variable in variables(other):
+        assert_equal_copies(two, variable)
     for first, second in zip(*map(state, (one, other)), strict=True):
         np.testing.assert_allclose(second, first, rtol=2e-4, atol=max(2e-5, getattr(one, "export_limit", 0.0) / 10))
 
