@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests import torture
+from tests.cases import CASES
 from tfaae import callbacks, durable, event_files
 from tfaae.errors import InputError
 
@@ -117,6 +118,36 @@ def test_curves_are_cut(tmp_path):
     }  # nothing to cut, not touched
     event_files.cut(tmp_path, 0)
     assert not list((tmp_path / "train").iterdir())
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_last(tmp_path, monkeypatch):
+    """And its name is before the run goes on. A power cut leaves of the rest what it likes, in any order."""
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def synced(number):
+        path = Path(os.readlink(f"/proc/self/fd/{number}"))
+        calls.append(("fsync", path, None if path.is_dir() else path.read_bytes()))
+        fsync(number)
+
+    def replaced(source, target):
+        calls.append(("replace", Path(source), Path(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    checkpoint = callbacks.Checkpoint(tmp_path / "any.keras")
+    checkpoint.set_model(CASES["aae-deterministic"].compiled())
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "curves").write_text("of an epoch")
+    callbacks.OnDisk(tmp_path).on_epoch_end(0)
+    checkpoint.on_epoch_end(0)
+    partial, whole = calls[-2][1], checkpoint.path.read_bytes()
+    assert {path for _, path, _ in calls[:-3]} == {tmp_path, tmp_path / "logs", tmp_path / "logs" / "curves"}
+    assert calls[-3:] == [
+        ("fsync", partial, whole),
+        ("replace", partial, checkpoint.path),
+        ("fsync", tmp_path, None),
+    ]
 
 
 def write_half(path: Path) -> None:
