@@ -1,6 +1,9 @@
 """What fuzz tests share: how many cases, and what may come of one: a result, or an InputError."""
 
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ from hypothesis.strategies import SearchStrategy
 from tfaae.errors import InputError
 
 LONGEST_MESSAGE = 4000  # characters: a value that is quoted is not quoted whole
+LONGEST_CASE = 30.0  # seconds
+LARGEST_CASE = 2**30  # bytes that the process grows by
 REFUSED = object()
 
 
@@ -21,7 +26,7 @@ def counts(few: int, many: int) -> Any:
 
 
 def hold(count: int, check: Callable[..., None], **strategies: SearchStrategy) -> None:
-    """`check(**drawn)` for so many draws, the same ones in every run."""
+    """`check(**drawn)` for so many draws, the same ones in every run, each in bounded time and memory."""
 
     @settings(
         max_examples=count,
@@ -33,9 +38,34 @@ def hold(count: int, check: Callable[..., None], **strategies: SearchStrategy) -
     )
     @given(st.fixed_dictionaries(strategies))
     def run(drawn):
-        check(**drawn)
+        with bounded():
+            check(**drawn)
 
     run()
+
+
+class TooLong(BaseException):
+    """What reads hostile input turns an Exception into an InputError; this it does not catch."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Fails where what is inside takes too long, or raises the process's peak of memory by too much."""
+
+    def ring(number, frame):
+        raise TooLong
+
+    peak, before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_CASE)
+    try:
+        yield
+    except TooLong as error:
+        raise AssertionError(f"took more than {LONGEST_CASE} s") from error  # from: where it was
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak)
+    assert grown < LARGEST_CASE, f"took {grown} bytes of memory"
 
 
 def outcome(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
