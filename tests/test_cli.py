@@ -106,6 +106,14 @@ def test_an_unexpected_error_is_one_line_too(config, tmp_path, monkeypatch):
     assert isinstance(tfaae("--debug", "train", config, "--out", tmp_path / "new").exception, KeyError)
 
 
+@pytest.mark.parametrize("word", ["a\rb", "a\nb"])
+def test_a_word_that_click_refuses_is_one_line(word):
+    result = tfaae("configs", "one", word)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert "a b" in result.stderr.splitlines()[-1]
+
+
 def test_relative_paths_hold_in_another_folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).uniform(size=(40, 8, 8)).astype(np.float32))
     data_keys = {"name": "npz", "path": "mine.npz", "batch": 10}

@@ -20,7 +20,17 @@ SET_DATA = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class OneLine(click.Group):
+    """Click quotes a wrong word as it is, with the line ends in it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise click.UsageError(" ".join(error.format_message().split()), error.ctx) from error
+
+
+@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="tfaae")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
