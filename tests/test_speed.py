@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cases import CASES, fit, state
-from tfaae import execution
+from tfaae import execution, optimizers
 from tfaae.models import AAE
 from tfaae.optimizers import PLAIN, FusedAdam, FusedSGD
 
@@ -51,6 +51,24 @@ def test_fused_optimizers_are_kerass(fused, arguments, graph):
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-6)  # the kernel takes 1 - beta_2 in float32
     assert not np.allclose(found[0][0], starts[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "operation"),
+    [
+        ({"name": "adam", "learning_rate": 0.1}, "ResourceApplyAdam"),
+        ({"name": "sgd", "learning_rate": 0.1}, "ResourceApplyGradientDescent"),
+        ({"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}, "ResourceApplyKerasMomentum"),
+    ],
+)
+def test_a_config_names_the_fused_optimizers(spec, operation):
+    """One operation moves a variable with its slots; the other assignment counts the step."""
+    optimizer, weight = optimizers.build("optim.x", spec, steps_per_epoch=1, epochs=1), keras.Variable([1.0, 2.0])
+    optimizer.build([weight])
+    move = tf.function(lambda gradient: optimizer.apply([gradient], [weight]))
+    graph = move.get_concrete_function(tf.TensorSpec([2])).graph
+    writes = [op.type for op in graph.get_operations() if op.type.startswith(("ResourceApply", "Assign"))]
+    assert sorted(writes) == ["AssignVariableOp", operation]
 
 
 # === Shared passes ===
