@@ -359,6 +359,8 @@ def test_train_tells_where_everything_is(config, tmp_path):
         "train", config, "--out", out, "--set", "train={epochs: 1, xla: false}", "--set", "data.validation=0"
     )
     assert result.exit_code == 0, result.output
+    chosen = "XLA off (as told by train.xla), precision float32, FusedAdam, encoder's pass shared, 1 step per execution"
+    assert chosen in result.stdout.splitlines()
     for name in ("checkpoint.keras", "figures", "history.csv"):
         assert f"{out / name}\n" in result.stdout
         assert (out / name).exists()

@@ -158,7 +158,21 @@ def test_where_xla_compiles(told, options, on, why):
     model.compile({name: FusedSGD() for name in model.optimizer_names()}, jit_compile=told)
     assert model.jit_compile == on
     line = f"XLA {'on' if on else 'off'} ({why}), precision {options.get('precision', 'float32')}, FusedSGD"
-    assert execution.describe(model) == line
+    assert execution.describe(model) == f"{line}, encoder's pass shared, 1 step per execution"
+
+
+def test_a_line_of_what_varies():
+    model = AAE((8, 8, 1), 2, units=[4], discriminator_units=[4], dropout=0.1, seed=0)
+    model.compile({name: FusedSGD() for name in model.optimizer_names()}, jit_compile=False, steps_per_execution=5)
+    assert execution.describe(model).endswith(", precision float32, FusedSGD, no pass shared, 5 steps per execution")
+
+
+def test_xla_is_on_on_a_gpu(monkeypatch):
+    model = AAE((8, 8, 1), 2, units=[4], discriminator_units=[4], seed=0)
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [gpu] if kind == "GPU" else [])
+    assert execution.xla("auto", model) == (True, "a GPU")
+    assert execution.xla(False, model) == (False, "as told by train.xla")
 
 
 def test_xla_is_off_among_replicas():

@@ -41,4 +41,7 @@ def describe(model: Any) -> str:
     """One line about the choices of a model that is compiled."""
     on, why = xla(model.asked_for_xla, model)
     optimizers = ", ".join(dict.fromkeys(type(optimizer).__name__ for optimizer in model.optimizers.values()))
-    return f"XLA {'on' if on else 'off'} ({why}), precision {getattr(model, 'precision', 'float32')}, {optimizers}"
+    passes = "encoder's pass shared" if any(phase.given for phase in model.phases()) else "no pass shared"
+    steps = f"{model.steps_per_execution} step{'s' * (model.steps_per_execution > 1)} per execution"
+    precision = f"precision {getattr(model, 'precision', 'float32')}"
+    return f"XLA {'on' if on else 'off'} ({why}), {precision}, {optimizers}, {passes}, {steps}"
