@@ -83,10 +83,11 @@ def test_the_record_is_rendered_beside_the_goals(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "folder", lambda: tmp_path)
     assert path == tmp_path / "bench-cpu.json"
     document = results.render()
-    row = "| Speed on a CPU, ours over theirs (`bench-cpu`) | `ratio_pythae_b100` | - | - | 2.00 ± 0.00 (2 runs) |"
-    assert f"{row} ≥ 2, reached |" in document
+    row = "| Speed on a CPU, ours over theirs (`bench-cpu`) | `ratio_pythae_b100` | - | - | 2.00 ± 0.00, median 2.00"
+    assert f"{row} (2 runs) | ≥ 2, reached |" in document
     assert "`peak_memory_mib` | - | - | 900.0 (1 run) | ≤ 1500, reached |" in document
     assert "images_per_second_pythae_b100" in document
+    assert records.turns(records.Metric.of([1, 2, 6])) == "3.00 ± 2.65, median 2.00"
 
 
 def test_the_stored_record_has_what_its_goals_ask_for():
@@ -95,6 +96,25 @@ def test_the_stored_record_has_what_its_goals_ask_for():
     assert all(metric == records.Metric.of(metric.runs) for metric in record.metrics.values())
     assert re.fullmatch("[0-9a-f]{7,}", record.commit), "made from a commit, not from a changed tree"
     assert record.command == "python -m tools.bench.run"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "told"),
+    [
+        ("", ""),
+        (
+            "model name\t: AMD EPYC\nflags\t\t: fpu avx512_bf16\nmodel name\t: AMD EPYC\n",
+            " (AMD EPYC, AVX-512 bfloat16)",
+        ),
+        (
+            "model name\t: Intel(R) Xeon(R)\nflags\t\t: amx_bf16 avx512_bf16",
+            " (Intel(R) Xeon(R), AMX, AVX-512 bfloat16)",
+        ),
+        ("processor\t: 0\nCPU part\t: 0xd40", ""),
+    ],
+)
+def test_a_machine_is_told_by_its_processor(cpuinfo, told):
+    assert records._processor(cpuinfo) == told
 
 
 def test_a_bench_is_no_experiment():

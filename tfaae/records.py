@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -100,6 +101,12 @@ def value(number: Metric | Reference | None) -> str:
     return f"{number.mean:.{decimals}f}" + (f" ± {number.std:.{decimals}f}" if number.std is not None else "")
 
 
+def turns(metric: Metric) -> str:
+    """As `value`, with the median: of turns on a machine that does other things, too, it says more."""
+    middle = f", median {value(Metric.of([np.median(metric.runs)]))}" if len(metric.runs) > 1 else ""
+    return value(metric) + middle
+
+
 def counted(number: int, what: str) -> str:
     """1 run, 2 runs."""
     return f"{number} {what}" + ("" if number == 1 else "s")
@@ -108,25 +115,35 @@ def counted(number: int, what: str) -> str:
 def show(record: Record) -> str:
     """A record as text for a terminal."""
     width = max(map(len, record.metrics))
+    told = turns if record.experiment.startswith("bench-") else value
     lines = [f"{'':<{width}}  {'paper':>14}  {'best public':>14}  ours, {counted(len(record.seeds), 'run')}"]
     for name, metric in record.metrics.items():
         paper, public = value(record.paper.get(name)), value(record.public.get(name))
         each = ", ".join(f"{run:.4g}" for run in metric.runs)
-        lines.append(f"{name:<{width}}  {paper:>14}  {public:>14}  {value(metric)}  [{each}]")
+        lines.append(f"{name:<{width}}  {paper:>14}  {public:>14}  {told(metric)}  [{each}]")
     seeds = ", ".join(map(str, record.seeds))
     facts = f"seeds {seeds}; {record.seconds / 60:.0f} min on {record.machine}; commit {record.commit}"
     return "\n".join([*lines, record.command, facts, f"selected on {record.selected_on}", record.notes])
 
 
 def machine() -> str:
-    """Cores, matrix units, memory and GPUs; no name of the host."""
+    """Cores and what they are, memory and GPUs; no name of the host."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    flags = Path("/proc/cpuinfo")
-    amx = " (AMX)" if flags.is_file() and "amx_bf16" in flags.read_text(encoding="utf-8") else ""
+    told = Path("/proc/cpuinfo")
+    processor = _processor(told.read_text(encoding="utf-8") if told.is_file() else "")
+    cores = counted(len(os.sched_getaffinity(0)), "core") + processor
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     found = subprocess.run(query, capture_output=True, text=True, check=False) if shutil.which(query[0]) else None
     gpus = found.stdout.splitlines() if found and found.returncode == 0 else []
-    return ", ".join([counted(len(os.sched_getaffinity(0)), "core") + amx, f"{memory:.0f} GiB", *(gpus or ["no GPU"])])
+    return ", ".join([cores, f"{memory:.0f} GiB", *(gpus or ["no GPU"])])
+
+
+def _processor(cpuinfo: str) -> str:
+    """Its name and what it has for products in bfloat16, in parentheses."""
+    names = re.findall(r"^model name\s*: (.+)$", cpuinfo, flags=re.MULTILINE)[:1]
+    units = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 bfloat16"}
+    found = [*names, *(unit for flag, unit in units.items() if flag in cpuinfo.split())]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def versions() -> dict[str, str]:
