@@ -34,6 +34,13 @@ class Turn(keras.callbacks.Callback):
         self.turns.step()
 
 
+class Unwritten(callbacks.Checkpoint):
+    """Looks at every step as ever; a file is what an epoch takes, not a step."""
+
+    def save(self):
+        pass
+
+
 def unlabelled(images: np.ndarray) -> Split:
     return Split(images, np.full(len(images), -1, np.int32))
 
@@ -60,7 +67,12 @@ def fit(turns: Turns, images: np.ndarray, batch: int, observed: bool = False, **
     steps = len(images) // batch
     told: dict = {"epochs": ENDLESS, "steps_per_epoch": steps, "shuffle": False, "verbose": 2 if observed else 0}
     with tempfile.TemporaryDirectory() as folder:
-        watching = [callbacks.StopOnNonFinite(), keras.callbacks.ProgbarLogger(), keras.callbacks.TensorBoard(folder)]
+        watching = [
+            callbacks.StopOnNonFinite(),
+            keras.callbacks.ProgbarLogger(),
+            keras.callbacks.TensorBoard(folder),
+            Unwritten(Path(folder) / "checkpoint.keras"),
+        ]
         model.fit(training, **told, callbacks=[*(watching if observed else []), Turn(turns)])
 
 
