@@ -8,6 +8,7 @@ import pytest
 
 from tests import torture
 from tests.conftest import TINY_LABELLED_RUN, TINY_RUN
+from tfaae import train
 
 TRAIN = {"epochs": 4, "xla": False, "checkpoint_every": 4}
 RAW = TINY_RUN | {"train": TRAIN}
@@ -73,6 +74,17 @@ def test_many_deaths(name, player, tmp_path):
             assert code in asked, (fate, victim.log.read_text())
         torture.assert_as_if_nothing_had_happened(victim.folder, victim.whole)
     print(f"{name}: {deaths} deaths, {kinds}")
+
+
+@pytest.mark.slow
+def test_two_devices_go_on_in_the_middle_of_a_transition(player, tmp_path):
+    raw = RAW | RUNS["growing"]
+    raw["train"] = raw["train"] | {"epochs": 3, "fid": False}
+    victim = torture.Victim(player, tmp_path, raw, options=("--devices", "2"))
+    assert victim.resume(steps=2 * 7 + 5, signal="SIGTERM") == 143
+    assert int(train.load(victim.folder)[2].steps) == 2 * 7 + 5
+    victim.rests()
+    assert victim.log.read_text().count("2 replicas (one machine)") == 3
 
 
 @pytest.mark.slow

@@ -55,10 +55,19 @@ class Victim:
     Args:
         raw: the config.
         whole: the folder of the other; None: it is made.
+        options: more of `tfaae train`.
     """
 
-    def __init__(self, player: Player, folder: Path, raw: dict[str, Any], whole: Path | None = None):
-        self.player, self.log, self.config = player, folder / "log.txt", folder / "config.yaml"
+    def __init__(
+        self,
+        player: Player,
+        folder: Path,
+        raw: dict[str, Any],
+        whole: Path | None = None,
+        options: tuple[str, ...] = (),
+    ):
+        self.player, self.options = player, options
+        self.log, self.config = folder / "log.txt", folder / "config.yaml"
         self.folder, self.whole = folder / "run", whole or folder / "whole"
         self.config.write_text(yaml.safe_dump(raw))
         if whole is None:
@@ -66,7 +75,7 @@ class Victim:
         self.size = (self.whole / "checkpoint.keras").stat().st_size
 
     def play(self, folder: Path, **fate: Any) -> int:
-        return self.player.play("train", self.config, "--out", folder, "--resume", log=self.log, **fate)
+        return self.player.play("train", self.config, "--out", folder, "--resume", *self.options, log=self.log, **fate)
 
     def resume(self, **fate: Any) -> int:
         """As `Player.play`."""
