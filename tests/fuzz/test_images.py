@@ -68,7 +68,7 @@ CONTENTS = st.one_of(
 FOLDER = st.dictionaries(
     st.builds(
         "{}{}{}".format,
-        st.sampled_from(["", "a/", "b/", "a/c/", "é/"]),
+        st.sampled_from(["", "a/", "b/", "a/c/", "éé/"]),  # no name is a file's, too
         st.sampled_from(["x", "y", " ", "-", "é"]),
         st.sampled_from([*image_sources.SUFFIXES, ".PNG", ".txt", ""]),
     ),
