@@ -150,6 +150,8 @@ def test_a_model_of_two_replicas_takes_optimizers_of_two(two):
         model = Line()
     with pytest.raises(InputError, match="the optimizer of both must be made inside the strategy's scope"):
         model.compile({"both": keras.optimizers.SGD(0.1)})
+    with pytest.raises(InputError, match="expected 1 among several replicas, got 2"):
+        model.compile({"both": "sgd"}, steps_per_execution=2)
     model.compile({"both": "sgd"})
     assert not model.jit_compile
 

@@ -197,10 +197,10 @@ class PhasedModel(keras.Model, abc.ABC):
             jit_compile: XLA. `"auto"`: on a GPU; a CPU's own kernels take as little time or less, and nothing has to be
                 compiled. Off for a model that was made in the scope of a `tf.distribute` strategy, whose collective
                 operations XLA does not take.
-            run_eagerly, steps_per_execution: as in `keras.Model.compile`.
+            run_eagerly, steps_per_execution: as in `keras.Model.compile`; 1 among several replicas.
         Raises:
             InputError: a phase without optimizer, an optimizer without phase, one object for two phases, an optimizer
-                that was made outside of the scope of the model's strategy.
+                that was made outside of the scope of the model's strategy, replicas with several steps an execution.
         """
         names = list(dict.fromkeys(self.optimizer_names()))
         if not isinstance(optimizers, dict) or sorted(optimizers) != sorted(names):
@@ -210,6 +210,10 @@ class PhasedModel(keras.Model, abc.ABC):
         with strategy.scope():
             built = {name: keras.optimizers.get(optimizers[name]) for name in names}
         shared = strategy.num_replicas_in_sync > 1
+        if (
+            shared and steps_per_execution > 1
+        ):  # Keras 3.15's loop over a replicated step does not run, on CPUs at least
+            raise InputError(f"steps_per_execution: expected 1 among several replicas, got {steps_per_execution}")
         for name, optimizer in built.items():
             # elsewhere made, it would count a step for every replica: schedules at a multiple of their rate
             if shared and not isinstance(optimizer.iterations.value, tf.distribute.DistributedValues):
