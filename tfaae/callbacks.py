@@ -39,15 +39,18 @@ class StopOnNonFinite(keras.callbacks.Callback):
     """
 
     def on_train_batch_end(self, batch, logs=None):
-        for term in self.model.reports:
-            if not np.isfinite(logs[term]):
-                phase = self.model.phase_of.get(term, term)
-                steps = int(tf.convert_to_tensor(self.model.steps))
-                usual = f"Try a smaller learning rate for {phase} or a phase before it"
-                raise InputError(
-                    f"{term} is {float(logs[term])} at step {steps}, in phase {phase}: stopped; the "
-                    f"last good checkpoint, if any, stays. {self.model.advice.get(term, usual)}"
-                )
+        wrong = [term for term in self.model.reports if not np.isfinite(logs[term])]
+        if not wrong:
+            return
+        model, steps = self.model, int(tf.convert_to_tensor(self.model.steps))
+        phases = " and ".join(dict.fromkeys(model.phase_of.get(term, term) for term in wrong))
+        usual = f"Try a smaller learning rate for {phases} or a phase before it"
+        # all of them: after several steps in an execution nobody knows which was the first
+        advice = " ".join(dict.fromkeys(model.advice[term] for term in wrong if term in model.advice)) or usual
+        told = ", ".join(f"{term} is {float(logs[term])}" for term in wrong)
+        raise InputError(
+            f"{told} at step {steps}, in phase {phases}: stopped; the last good checkpoint, if any, stays. {advice}"
+        )
 
 
 class LearningRates(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ from tfaae.networks import Arch
 
 OUT_OF_RANGE = (
     "Under likelihood: bernoulli, pixels outside [0, 1] count as nan: look at the images, divide bytes by 255, or take "
-    "likelihood: squared. If they are in range, try a smaller learning rate for elbo"
+    "likelihood: squared. If they are in range, try a smaller learning rate for elbo."
 )
 
 
