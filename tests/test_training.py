@@ -9,8 +9,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.cases import CASES, MLP, fit, state
-from tfaae import building, callbacks, config, data, figures, train
+from tests.cases import CASES, MLP, assert_same, fit, state
+from tfaae import bounds, building, callbacks, config, data, figures, train
 from tfaae.errors import InputError
 from tfaae.models import SupervisedAAE
 
@@ -207,3 +207,25 @@ def test_schedules_of_a_phase_that_moves_twice_end_with_the_run():
     steps = len(source.train) // 100 * 3
     assert built["elbo"]._learning_rate.decay_steps == steps
     assert built["discriminator"]._learning_rate.decay_steps == 2 * steps
+
+
+@pytest.mark.parametrize("name", ["avb-residual", "avb-adaptive", "avb-adaptive-full"])
+def test_a_bound_without_an_adversary_is_logged_and_leaves_no_trace(name):
+    case = CASES[name]
+    plain, watched = case.compiled(), case.compiled()
+    given = {"x": case.images(), "batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+    plain.fit(**given)
+    found = watched.fit(**given, callbacks=[callbacks.ImportanceBound(case.images()[:5])]).history["importance_bound"]
+    assert np.isfinite(found).all()
+    assert_same(state(plain), state(watched))
+    again = bounds.importance_bound(watched, case.images()[:5], 100, jit_compile=False)
+    assert found[-1] == pytest.approx(again.mean(), abs=1)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("avb_mnist_dense", True), ("vae_mnist_dense", False)])
+def test_runs_of_avb_log_it(tmp_path, name, expected):
+    small = ["data.name=digits", "data.size=28", "data.validation=98", "model.units=[8]", "train.epochs=1"]
+    small += ["train.xla=false"] + ["model.discriminator_units=[8]", "model.bases=2"] * expected
+    train.run(config.load(config.find(name), small), tmp_path / "run")
+    with (tmp_path / "run" / "history.csv").open() as rows:
+        assert ("importance_bound" in next(csv.DictReader(rows))) == expected

@@ -10,7 +10,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tensorboard.plugins import projector
 
-from tfaae import durable, figures, frechet, metrics, moves, reference
+from tfaae import bounds, durable, figures, frechet, metrics, moves, reference
 from tfaae.checkpoints import Checkpoint
 from tfaae.errors import InputError
 
@@ -19,6 +19,7 @@ __all__ = [
     "Curves",
     "Divergence",
     "Equilibrium",
+    "ImportanceBound",
     "LearningRates",
     "Marginals",
     "OnDisk",
@@ -69,6 +70,23 @@ class Divergence(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["kl_knn"] = reference.divergence(self.model.sample(10_000, seed=0).numpy(), self.model.density)
+
+
+class ImportanceBound(keras.callbacks.Callback):
+    """Adds to the logs a lower bound on log p(x) in nats, beside what an adversary tells: `importance_bound`.
+
+    Args:
+        images: `[n, h, w, c]` in [0, 1]; the first 100, with 100 draws each.
+    """
+
+    def __init__(self, images: np.ndarray):
+        super().__init__()
+        self.images = images[:100]
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self.model.seeds.kept():
+            bound = bounds.importance_bound(self.model, self.images, 100, jit_compile=False)
+        logs["importance_bound"] = float(np.mean(bound))
 
 
 class SampleDistance(keras.callbacks.Callback):

@@ -32,7 +32,7 @@ from tfaae.data import Data, Part, Split
 from tfaae.distribution import Team
 from tfaae.errors import InputError
 from tfaae.growing import Stage
-from tfaae.models import LatentModel, PhasedModel, StyleALAE, final_models
+from tfaae.models import AVB, AdaptiveAVB, LatentModel, PhasedModel, StyleALAE, final_models
 
 
 class Run:
@@ -295,11 +295,14 @@ def _callbacks(
         "logs": files.logs / "pictures",
         "every": config.train.figures_every,
     }
-    of_images = issubclass(final_models()[str(config.model["name"])], LatentModel)
+    kind = final_models()[str(config.model["name"])]
+    of_images = issubclass(kind, LatentModel)
     pictures = board.Pictures(*data.test, data.classes, **kept) if of_images else board.Marginals(**kept)
     measured: list[keras.callbacks.Callback] = []
     if not of_images:  # a config names its target, and every named one has exact draws
         measured.append(board.Divergence())
+    if issubclass(kind, AVB | AdaptiveAVB):
+        measured.append(board.ImportanceBound((data.validation if len(data.validation) else data.train).images))
     if config.train.fid:
         network = features.get("classifier", images=data.train, folder=files.networks)
         measured.append(board.SampleDistance(data.train.take(slice(frechet.ENOUGH)).images, network))
