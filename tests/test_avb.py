@@ -289,6 +289,26 @@ def test_a_settled_models_proposal_has_the_moments_of_its_codes(ema):
     np.testing.assert_allclose(proposal.mean()[0], codes.mean(axis=0), atol=0.03 * codes.std())
 
 
+@pytest.mark.parametrize(("draws", "copied"), [(32, 1000), (4000, 8)])
+def test_the_moments_of_an_implicit_posterior_are_those_of_its_draws(draws, copied):
+    """Of images whose codes are far apart, in turn: one that got a neighbour's draws would be far off."""
+    posterior = posteriors.build("implicit", ContrastBuilder(Seeds(4)), SHAPE, DIM, (16,), noise_dim=3)
+    images = tf.constant([0.0, 30.0, 100.0])[:, None, None, None] * images_of(3)
+    codes, contrast, _ = posterior.with_contrast(tf.tile(images, [copied, 1, 1, 1]), draws=draws)
+    means, variances = (np.reshape(each, [copied, 3, DIM]) for each in (contrast.mean(), contrast.variance()))
+    expected, variance = (
+        np.stack(each) for each in zip(*(brute_force(posterior, x[None]) for x in images), strict=True)
+    )
+    deviation = np.sqrt(variance)
+    assert np.min(np.linalg.norm(np.diff(expected, axis=0), axis=1)) > 10 * np.max(deviation)
+    assert np.max(np.abs(means - expected) / deviation) < 6 / np.sqrt(draws)
+    np.testing.assert_allclose(
+        variances.mean(axis=0), (1 - 1 / draws) * variance + posteriors.VARIANCE_FLOOR, rtol=0.05
+    )
+    off = [np.ravel((each - expected) / deviation) for each in (np.reshape(codes, means.shape), means)]
+    assert abs(np.corrcoef(*off)[0, 1]) < 5 / np.sqrt(len(off[0])), "moments are of draws of their own"
+
+
 def test_the_moments_of_a_basis_are_those_of_its_draws():
     posterior, images = basis(draws=100_000), images_of(2)
     training = posterior.with_contrast(images, training=True)[1]
