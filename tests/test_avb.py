@@ -521,6 +521,30 @@ def test_the_divergence_gains_its_weight_over_the_first_steps(step, weight):
         assert float(found) == pytest.approx(expected * divergence, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (AVB, {}),
+        (AVB, {"adversary": "residual"}),
+        (AdaptiveAVB, {}),
+        (AdaptiveAVB, {"posterior": "implicit"}),
+        (AdaptiveAVB, {"covariance": "full", "noise_dim": 1}),
+    ],
+)
+def test_what_t_and_the_losses_say_is_in_float32(model, options):
+    """Whatever the products of matrices are computed in."""
+    made = model(SHAPE, DIM, precision="bfloat16", **SMALL | options)
+    for network in (made.encoder.network, made.decoder, made.discriminator):
+        assert "bfloat16" in {layer.compute_dtype for layer in network.layers}
+    batch = made.batch(images_of(5))
+    codes, contrast, seen = made.contrasted(batch.images, training=True)
+    found = {"codes": codes, "log r": contrast.log_prob(codes), "T": made.discriminate(batch.images, seen, contrast)}
+    for phase in made.distinct_phases():
+        found |= phase.loss(batch, True)
+    assert {name: each.dtype for name, each in found.items()} == dict.fromkeys(found, tf.float32)
+    assert all(np.all(np.isfinite(each)) for each in found.values())
+
+
 # === What a user gets told ===
 
 
