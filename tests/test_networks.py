@@ -3,8 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from tfaae import config
+from tfaae.contrast_networks import ContrastBuilder
 from tfaae.errors import InputError
+from tfaae.models import AdaptiveAVB
 from tfaae.networks import Builder, Dropout, Noise
 from tfaae.seeds import Seeds
 
@@ -153,3 +157,74 @@ def test_too_small_for_the_authors_convolutions(arch, size):
 def test_a_family_with_layers_of_its_own_takes_no_units(arch):
     with pytest.raises(InputError, match=f"arch {arch} has layers of its own: leave units out"):
         Builder(Seeds(0), arch).encoder((28, 28, 1), 2, (8,))
+
+
+# === Discriminators of pairs ===
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """(x, z) -> logits, and what they are made of: theta(x), s(z), a(x) and b(z), none of them near 0."""
+    network = ContrastBuilder(Seeds(0)).pair_discriminator((2, 2, 1), 3, (8, 8), head=6)
+    for layer in network.layers:
+        if layer.name.startswith("dense") and layer.units == 1:
+            layer.kernel.assign(1e5 * layer.kernel)
+    kinds = keras.layers.Dot, keras.layers.Add
+    dot, add = (next(layer for layer in network.layers if isinstance(layer, kind)) for kind in kinds)
+    return network, keras.Model(network.inputs, [*dot.input, *add.input[1:]])
+
+
+def pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.uniform(size=(count, 2, 2, 1)).astype("f4"), random.normal(size=(count, 3)).astype("f4")
+
+
+def test_a_pairs_logit_is_an_inner_product_and_two_sides(pair):
+    network, parts = pair
+    theta, s, a, b = (np.asarray(part) for part in parts(list(pairs(5))))
+    assert (theta.shape, s.shape, a.shape, b.shape) == ((5, 6), (5, 6), (5, 1), (5, 1))
+    assert theta.min() >= -1, "ELU"
+    terms = np.stack([np.sum(theta * s, axis=1), a[:, 0], b[:, 0]])
+    np.testing.assert_allclose(network(list(pairs(5))), terms.sum(axis=0), rtol=1e-5, atol=1e-6)
+    assert np.all(terms.std(axis=1) > 1e-3), "each of them varies"
+
+
+def test_each_tower_sees_one_of_a_pair(pair):
+    network, parts = pair
+    images, codes = pairs(5)
+    here = [np.asarray(part) for part in parts([images, codes])]
+    for (x, z), stays in (((images[::-1], codes), "sb"), ((images, codes[::-1]), "ta")):
+        for name, one, other in zip("tsab", here, parts([x, z]), strict=True):
+            assert np.allclose(one, other) == (name in stays), name
+        assert not np.allclose(network([x, z]), network([images, codes]), atol=1e-4)
+
+
+def test_what_a_pair_tells_together_is_bilinear(pair):
+    """T(x, z) - T(x, z') - T(x', z) + T(x', z') = <theta - theta', s - s'>: the sides tell nothing of it."""
+    network, parts = pair
+    images, codes = pairs(6)
+    theta, s = (np.asarray(part) for part in parts([images, codes])[:2])
+    mixed = sum(
+        sign * np.asarray(network([images[x : x + 3], codes[z : z + 3]]))
+        for sign, x, z in ((1, 0, 0), (-1, 0, 3), (-1, 3, 0), (1, 3, 3))
+    )
+    expected = np.sum((theta[:3] - theta[3:]) * (s[:3] - s[3:]), axis=1)
+    np.testing.assert_allclose(mixed, expected, atol=1e-5)
+    assert np.all(np.abs(expected) > 1e-3)
+
+
+def test_the_large_networks_of_the_paper_have_its_shapes():
+    """Of avb_mnist_dcgan, at full width: an offset and 32 basis vectors, towers of 3 x 1024 that end in 8192."""
+    options = {key: value for key, value in config.load(config.find("avb_mnist_dcgan")).model.items() if key != "name"}
+    model = AdaptiveAVB((28, 28, 1), **options, seed=0)
+    assert model.encoder.network.input_shape == (None, 28, 28, 1)
+    assert model.encoder.network.output_shape == (None, 1 + 32, 32)
+    assert maps(model.encoder.network, keras.layers.Conv2D) == [(28, 64), (28, 128), (14, 256), (7, 512)]
+    assert (model.encoder.basis.input_shape, model.encoder.basis.output_shape) == ((None, 32, 64), (None, 32, 32))
+    assert model.decoder.output_shape == (None, 28, 28, 1)
+    towers = sum((inputs + 1) * 1024 + 2 * 1025 * 1024 for inputs in (784, 784, 32, 32))
+    assert model.discriminator.count_params() == towers + 2 * 1025 * 8192 + 2 * 1025
+    image = tf.ones((1, 28, 28, 1))
+    codes, contrast, _ = model.encoder.with_contrast(image, training=True)
+    assert codes.shape == contrast.mean().shape == (1, 32)
+    assert model.discriminate(image, codes, contrast).shape == (1,)
