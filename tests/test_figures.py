@@ -1,7 +1,10 @@
 """Pictures: which image stands where."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfaae import figures
 from tfaae.errors import InputError
@@ -124,3 +127,66 @@ def test_multi_resolution_halves_sizes():
     for count, levels in ((2, 2), (7, 3)):
         with pytest.raises(InputError, match="levels need"):
             figures.multi_resolution(flat(*[0.0] * count, size=6), flat(*[0.0] * count, size=6), levels)
+
+
+# === Of draws and numbers ===
+
+
+def not_blank(figure):
+    """As a PNG, read again: more than a white page."""
+    with Image.open(io.BytesIO(figures.to_png(figure))) as picture:
+        return np.ptp(np.asarray(picture.convert("L"))) > 100
+
+
+@pytest.mark.parametrize(
+    ("dim", "pairs"),
+    [
+        (1, [("a", "a")]),
+        (2, [("a", "b")]),
+        (3, [("a", "b"), ("a", "c"), ("b", "c")]),
+        (5, [("a", "b"), ("a", "c"), ("b", "c"), ("a", "d"), ("b", "d"), ("c", "d")]),
+    ],
+)
+@pytest.mark.parametrize("compared", [False, True])
+def test_marginals_are_pairs_of_the_first_coordinates(dim, pairs, compared):
+    samples, exact = np.random.default_rng(0).normal(size=(2, 40, dim))
+    figure = figures.marginals(samples, "abcde"[:dim], reference=exact if compared else None)
+    drawn = [axes for axes in figure.axes if axes.lines]
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in drawn] == pairs
+    for axes, (x, y) in zip(drawn, pairs, strict=True):
+        found = dict(zip([line.get_label() for line in axes.lines], axes.lines, strict=True))
+        assert list(found) == ["reference", "draws from q"][not compared :]  # draws on top
+        for name, points in {"draws from q": samples, "reference": exact}.items():
+            if name in found:
+                expected = points[:, ["abcde".index(x), "abcde".index(y)]].T
+                np.testing.assert_array_equal(found[name].get_data(), expected)
+    legend = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
+    assert legend == {"draws from q", "reference"} - ({"reference"} if not compared else set())
+    assert not_blank(figure)
+
+
+def test_over_density_puts_draws_on_the_density_they_are_to_follow():
+    """A density high where the first coordinate is, and the second is not."""
+    samples = np.array([[3.0, -1.0], [-1.0, 2.0], [0.0, 0.0]])
+    figure = figures.over_density(samples, lambda z: z[..., 0] - z[..., 1], ["first", "second"])
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("first", "second")
+    assert axes.images[0].get_extent() == [-1.5, 3.5, -1.5, 2.5]
+    assert axes.images[0].origin == "lower"
+    shades = drawn(figure)  # rows from the lowest on
+    assert shades[0, -1] == shades.max() == 1
+    assert shades[-1, 0] == shades.min() < 0.01
+    np.testing.assert_array_equal(axes.lines[0].get_data(), samples.T)
+    assert not_blank(figure)
+
+
+def test_curves_are_named_lines_on_a_logarithmic_axis():
+    lines = {"one": ([1, 2, 3], [1.0, 0.1, 0.01]), "two": ([1, 3], [2.0, 0.5])}
+    figure = figures.curves({name: tuple(map(np.array, line)) for name, line in lines.items()}, "steps", "nats")
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("steps", "nats", "log")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+    for line, (at, values) in zip(axes.lines, lines.values(), strict=True):
+        np.testing.assert_array_equal(line.get_data(), [at, values])
+    assert len({line.get_color() for line in axes.lines}) == 2
+    assert not_blank(figure)

@@ -1,13 +1,14 @@
 """Variational inference for a log density: optima that are known, what is saved, what is refused."""
 
 import keras
+import matplotlib.image
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tests.cases import assert_same, state
-from tfaae import targets
+from tfaae import callbacks, reference, targets
 from tfaae.errors import InputError
 from tfaae.models.inference import AdversarialInference, GaussianInference
 from tfaae.targets import Target
@@ -185,6 +186,49 @@ def test_a_target_that_is_code_cannot_be_saved(tmp_path):
     with pytest.raises(InputError, match=r"target 'bowl' cannot be saved: its density is code; keep the weights"):
         model.save(tmp_path / "model.keras")
     model.save_weights(tmp_path / "model.weights.h5")
+
+
+# === What a run keeps of it ===
+
+
+def test_every_epoch_logs_its_divergence():
+    model, logs = tiny("gaussian"), {"negative_elbo": 1.0}
+    model.gaussian.mean.assign(tf.broadcast_to(tf.constant(MEAN, tf.float32), model.gaussian.mean.shape))
+    model.gaussian.log_scale.assign_add(np.log(0.3) * np.eye(2))
+    callback = callbacks.Divergence()
+    callback.set_model(model)
+    before = model.seeds.state.numpy()
+    callback.on_epoch_end(0, logs)
+    assert logs.keys() == {"negative_elbo", "kl_knn"}
+    draws = model.sample(10_000, seed=0).numpy()
+    assert logs["kl_knn"] == reference.divergence(draws, targets.gaussian())
+    exact = model.gaussian.distribution().kl_divergence(exact_target())
+    assert logs["kl_knn"] == pytest.approx(float(exact), abs=0.1)
+    np.testing.assert_array_equal(model.seeds.state.numpy(), before)
+
+
+@pytest.mark.parametrize(
+    ("target", "names"), [("torus", {"draws.png", "draws_over_density.png"}), ("eight_schools", {"draws.png"})]
+)
+def test_pictures_of_draws_are_written(target, names, tmp_path):
+    """Over the density where that is a plane; every second epoch, and at the end."""
+    model = GaussianInference(target, seed=0)
+    callback = callbacks.Marginals(folder=tmp_path / "figures", logs=tmp_path / "logs", every=2)
+    callback.set_model(model)
+    callback.set_params({"epochs": 3})
+    callback.on_train_begin()
+    before = model.seeds.state.numpy()
+    callback.on_epoch_end(0)
+    assert not (tmp_path / "figures").exists()
+    for epoch in (1, 2):
+        callback.on_epoch_end(epoch)
+        assert {path.name for path in (tmp_path / "figures").iterdir()} == names
+        for path in (tmp_path / "figures").iterdir():
+            assert np.ptp(matplotlib.image.imread(path)[..., :3]) > 0.5
+            path.unlink()
+    callback.on_train_end()
+    np.testing.assert_array_equal(model.seeds.state.numpy(), before)
+    assert list((tmp_path / "logs").iterdir())
 
 
 # === What a user gets told ===
