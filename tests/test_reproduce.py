@@ -260,6 +260,38 @@ def test_parts_that_take_days_run_and_show_only_where_they_are_asked_for(trained
     assert "`error_long`" in results.render()
 
 
+@pytest.fixture
+def gained(tmp_path):
+    """log p(x) `[50]` of parts and seeds, as annealing leaves it, by (part, seed)."""
+    random, found = np.random.default_rng(0), {}
+    for seed in (4, 7):
+        images = random.normal(-90, 25, 50)  # images differ by far more than models
+        found |= {("ahead", seed): images + seed + random.normal(0, 0.5, 50), ("behind", seed): images}
+    for (part, seed), values in found.items():
+        (tmp_path / f"{part}-{seed}").mkdir()
+        np.save(tmp_path / f"{part}-{seed}" / "annealing.npy", values)
+    return tmp_path, found
+
+
+@pytest.mark.parametrize(("pair", "sign"), [(("ahead", "behind"), 1), (("behind", "ahead"), -1)])
+def test_a_gain_is_the_first_parts_over_the_second_image_by_image(gained, pair, sign):
+    folder, values = gained
+    experiment = Experiment("gains", {}, gains={"gain": pair})
+    found = reproduce._gains(experiment, folder, ["behind", "ahead"], [7, 4])
+    differences = [values["ahead", seed] - values["behind", seed] for seed in (7, 4)]
+    assert found == {
+        "gain": pytest.approx([sign * np.mean(each) for each in differences]),
+        "gain_se": pytest.approx([np.std(each, ddof=1) / np.sqrt(50) for each in differences]),
+    }
+    assert sign * np.array(found["gain"]) == pytest.approx([7, 4], abs=0.3)
+    assert max(found["gain_se"]) < 0.1
+
+
+def test_there_is_no_gain_over_a_part_that_was_left_out(gained):
+    experiment = Experiment("gains", {}, gains={"gain": ("ahead", "behind")})
+    assert reproduce._gains(experiment, gained[0], ["ahead"], [4, 7]) == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
