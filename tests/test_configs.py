@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tfaae import building, config, data, train
+from tfaae.experiments import EXPERIMENTS
+from tfaae.image_sources import Split
 
 CONFIGS = sorted(config.folder().glob("*.yaml"))
 STEPPED = [path for path in CONFIGS if not path.stem.startswith("style_alae")]  # those: test_alae.py, at reduced width
@@ -79,6 +81,42 @@ def test_is_small_and_says_what_it_is_for(path):
 def test_noise_is_gone_before_the_end(path):
     resolved = config.load(path)
     assert resolved.model.get("discriminator_noise_epochs", 0) < resolved.train.epochs
+
+
+def of_parts(experiment: str, first: str, second: str) -> tuple[config.Config, config.Config]:
+    parts = EXPERIMENTS[experiment].parts
+    return tuple(config.load(config.find(parts[name].config), parts[name].overrides) for name in (first, second))
+
+
+GAINS = [(name, *pair) for name, experiment in EXPERIMENTS.items() for pair in experiment.gains.values()]
+COMPARED = {f"{name}: {first}, {second}": of_parts(name, first, second) for name, first, second in GAINS} | {
+    "small": tuple(config.load(config.find(f"{model}_mnist_small")) for model in ("avb", "vae"))
+}
+POINTS = {"points": tuple(config.load(config.find(f"{model}_four_points")) for model in ("avb", "vae"))}
+SHARED = ("image_shape", "latent_dim", "arch", "units", "activation", "prior", "likelihood", "precision", "initial_std")
+
+
+@pytest.mark.parametrize("pair", (COMPARED | POINTS).values(), ids=COMPARED | POINTS)
+def test_models_that_are_compared_have_one_data_and_the_same_decoder(pair):
+    """What is not told is a default, and those are the same too."""
+    assert pair[0].data == pair[1].data
+    images = np.zeros((pair[0].data.batch, *((2, 2, 1) if "points" in pair[0].data.name else (28, 28, 1))), np.float32)
+    split = Split(images, np.zeros(len(images), np.int32))
+    built = [building.build(each, data.Data(split, split, split, ("0",))) for each in pair]
+    arguments = [model.get_config() for model in built]
+    assert [each["latent_dim"] for each in arguments] == [pair[0].model["latent_dim"]] * 2
+    for name in SHARED:
+        assert arguments[0][name] == arguments[1][name], name
+    assert [weight.shape for weight in built[0].decoder.weights] == [
+        weight.shape for weight in built[1].decoder.weights
+    ]
+
+
+@pytest.mark.parametrize("pair", COMPARED.values(), ids=COMPARED)
+def test_models_that_are_compared_are_trained_alike(pair):
+    """Epochs, and the optimizer of encoder and decoder with its schedule."""
+    assert pair[0].train.epochs == pair[1].train.epochs
+    assert pair[0].optim["elbo"] == pair[1].optim["elbo"]
 
 
 @pytest.mark.slow
