@@ -10,9 +10,9 @@ from tests.cases import CASES
 from tests.conftest import TINY_RUN
 from tfaae import callbacks, config, train
 from tfaae.errors import InputError
-from tfaae.models import avb, inference
+from tfaae.models import avb, explicit, inference
 
-ADVICE = {avb.DIVERGED, inference.DIVERGED}
+ADVICE = {avb.DIVERGED, inference.DIVERGED, explicit.OUT_OF_RANGE}
 T = {"units": [16], "discriminator_units": [16]}
 LATER = {"name": "PiecewiseConstantDecay", "boundary_epochs": [1], "values": [1e-3, 1e30]}
 IMAGES = {"data": TINY_RUN["data"]}
@@ -37,9 +37,11 @@ def broken(model, value: float):
 def test_weights_of_t_that_went_off_stop_the_first_step(name, value):
     """1e38: products of weights are infinite, the weights themselves are not."""
     model = broken(CASES[name].compiled(run_eagerly=True), value)
-    with pytest.raises(InputError, match=r"regularisation is (nan|-?inf) at step 1, in phase elbo: stopped") as told:
+    with pytest.raises(
+        InputError, match=r"regularisation is (nan|-?inf).* at step 1, in phase elbo.*: stopped"
+    ) as told:
         model.fit(CASES[name].images(), batch_size=8, verbose=0, callbacks=[callbacks.StopOnNonFinite()])
-    assert str(told.value).endswith(f" {avb.DIVERGED}")
+    assert avb.DIVERGED in str(told.value)
 
 
 @pytest.mark.parametrize("value", [np.nan, 1e38])
@@ -47,9 +49,9 @@ def test_weights_of_t_that_went_off_stop_an_inference(value):
     model = inference.AdversarialInference("gaussian", units=(8,), discriminator_units=(8, 8), seed=0)
     model.compile({"elbo": "adam", "discriminator": "adam"}, run_eagerly=True)
     broken(model, value)
-    with pytest.raises(InputError, match=r"negative_elbo_t_estimate is (nan|-?inf) at step 1, in phase elbo") as told:
+    with pytest.raises(InputError, match=r"negative_elbo_t_estimate is (nan|-?inf).* at step 1, in phase elbo") as told:
         model.fit(steps_per_epoch=1, draws=16, verbose=0, callbacks=[callbacks.StopOnNonFinite()])
-    assert str(told.value).endswith(f" {inference.DIVERGED}")
+    assert inference.DIVERGED in str(told.value)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "avb")) for name in RUNS])
@@ -60,7 +62,7 @@ def test_the_last_good_checkpoint_of_a_run_stays(name, tmp_path):
     resolved = config.parse(raw | {"seed": 1, "optim": optimizers, "train": {"epochs": 3, "xla": False}})
     with pytest.raises(InputError, match=r" is (nan|-?inf) at step \d+, in phase ") as told:
         train.run(resolved, tmp_path / "run")
-    assert str(told.value).endswith(f" {advice}")
+    assert advice in str(told.value)
     files, _, model = train.load(tmp_path / "run")
     assert files.finished_epochs == 1
     assert int(model.steps) == {"inference": 1000}.get(name, 14)

@@ -30,7 +30,7 @@ class ExplicitModel(LatentModel, abc.ABC):
     """
 
     arch: Arch  # of the networks, which a final model makes
-    advice = MappingProxyType(dict.fromkeys(("reconstruction", "negative_bound"), OUT_OF_RANGE))
+    advice = MappingProxyType({"reconstruction": OUT_OF_RANGE})
 
     def __init__(
         self,
