@@ -164,6 +164,7 @@ CASES = {
 SLOW = {
     "aae-labels-wgan",
     "avb-adaptive-conv1",
+    "avb-adaptive-full",
     "avb-adaptive-implicit",
     "alae-separate",
     "style-alae",  # seconds a graph

@@ -180,13 +180,14 @@ def test_over_density_puts_draws_on_the_density_they_are_to_follow():
     assert not_blank(figure)
 
 
-def test_curves_are_named_lines_on_a_logarithmic_axis():
-    lines = {"one": ([1, 2, 3], [1.0, 0.1, 0.01]), "two": ([1, 3], [2.0, 0.5])}
+def test_curves_are_named_lines_on_a_logarithmic_axis_that_goes_on_below_0():
+    lines = {"one": ([1, 2, 3], [1.0, 0.1, 0.01]), "two": ([1, 3], [2.0, -0.01])}
     figure = figures.curves({name: tuple(map(np.array, line)) for name, line in lines.items()}, "steps", "nats")
     axes = figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("steps", "nats", "log")
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("steps", "nats", "symlog")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
     for line, (at, values) in zip(axes.lines, lines.values(), strict=True):
         np.testing.assert_array_equal(line.get_data(), [at, values])
     assert len({line.get_color() for line in axes.lines}) == 2
+    assert axes.get_ylim()[0] < -0.01
     assert not_blank(figure)

@@ -168,7 +168,7 @@ def test_evaluation_leaves_the_seeds_alone(model):
     ("name", "more"),
     [
         ("vae", set()),
-        ("aae-conv-rgb-spectral", set()),
+        pytest.param("aae-conv-rgb-spectral", set(), marks=pytest.mark.slow),
         ("supervised-averaged", {"style_by_content"}),
         ("semi-supervised-options", set()),
         ("clustering", {"clusters"}),
@@ -209,7 +209,10 @@ def test_schedules_of_a_phase_that_moves_twice_end_with_the_run():
     assert built["discriminator"]._learning_rate.decay_steps == 2 * steps
 
 
-@pytest.mark.parametrize("name", ["avb-residual", "avb-adaptive", "avb-adaptive-full"])
+@pytest.mark.parametrize(
+    "name",
+    ["avb-adaptive", *(pytest.param(f"avb-{kind}", marks=pytest.mark.slow) for kind in ("residual", "adaptive-full"))],
+)
 def test_a_bound_without_an_adversary_is_logged_and_leaves_no_trace(name):
     case = CASES[name]
     plain, watched = case.compiled(), case.compiled()

@@ -276,12 +276,13 @@ def over_density(samples: np.ndarray, log_density: Callable[[Any], Any], names: 
 
 
 def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str) -> Figure:
-    """Lines by name, each `[n]` against `[n]`, on a logarithmic y axis."""
+    """Lines by name, each `[n]` against `[n]`, y logarithmic above 0.1 and linear below: estimates may be under 0."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for number, (name, (at, values)) in enumerate(lines.items()):
         axes.plot(at, values, color=COLOURS(number), label=name)
-    axes.set(xlabel=x, ylabel=y, yscale="log")
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_yscale("symlog", linthresh=0.1)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
