@@ -62,6 +62,16 @@ def test_a_model_without_density_has_no_estimate(estimate):
         estimate(CASES["aae-deterministic"].build(), BYTES / 255)
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"), [("vae", {}), ("avb", {}), ("adaptive", {}), ("adaptive", {"posterior": "implicit"})]
+)
+def test_a_model_is_the_same_to_a_file_of_chains_whenever_it_is_asked(kind, options):
+    model, images = make(kind, **options), BYTES[:4] / 255
+    before = streams.fingerprint(model, images)
+    model.encode_sample(images)
+    assert streams.fingerprint(model, images) == before
+
+
 def test_another_encoder_is_another_model_to_a_file_of_chains(tmp_path):
     model, images = make("vae"), BYTES[:4] / 255
     chosen = {"steps": 2, "chains": 2, "file": tmp_path / "chains.npz", "verbose": 0, "jit_compile": False}

@@ -210,9 +210,8 @@ class PhasedModel(keras.Model, abc.ABC):
         with strategy.scope():
             built = {name: keras.optimizers.get(optimizers[name]) for name in names}
         shared = strategy.num_replicas_in_sync > 1
-        if (
-            shared and steps_per_execution > 1
-        ):  # Keras 3.15's loop over a replicated step does not run, on CPUs at least
+        # Keras 3.15's loop over a replicated step does not run, on CPUs at least
+        if shared and steps_per_execution > 1:
             raise InputError(f"steps_per_execution: expected 1 among several replicas, got {steps_per_execution}")
         for name, optimizer in built.items():
             # elsewhere made, it would count a step for every replica: schedules at a multiple of their rate
