@@ -90,7 +90,12 @@ def test_named_targets_have_exact_draws_to_compare_with(name):
 
 
 def test_a_target_of_ones_own_has_no_exact_draws():
-    assert reference.sampler(targets.from_function(lambda z: -tf.reduce_sum(z**2, axis=-1), 2)) is None
+    target = targets.from_function(lambda z: -tf.reduce_sum(z**2, axis=-1), 2)
+    assert reference.sampler(target) is None
+    with pytest.raises(InputError, match="function has no exact draws to compare with"):
+        reference.divergence(np.zeros((9, 2)), target)
+    with pytest.raises(InputError, match="a target in the plane with an extent, got function"):
+        reference.plane_samples(target, 5, seed=0)
 
 
 def test_divergence_in_the_plane_of_a_shifted_gaussian():

@@ -99,8 +99,13 @@ def plane_samples(target: Target, count: int, seed: int) -> np.ndarray:
     """`[count, 2]` float32 independent draws from a target in the plane whose extent is known.
 
     A cell of a grid by its mass, then uniform in the cell, which is 0.016 wide for the named targets.
+
+    Raises:
+        InputError: no draws, or another target.
     """
     above_zero("plane_samples", count=count)
+    if target.dim != 2 or target.extent is None:
+        raise InputError(f"plane_samples: expected a target in the plane with an extent, got {target.name}")
     random, width = np.random.default_rng(seed), 2 * target.extent / _PLANE_CELLS
     centres = (np.arange(_PLANE_CELLS) + 0.5) * width - target.extent
     cells = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2).astype(np.float32)
@@ -113,7 +118,7 @@ def sampler(target: Target) -> Callable[[int, int], np.ndarray] | None:
     """What makes `[count, d]` independent draws of a target from a count and a seed; none for targets of one's own."""
     if target.name == "eight_schools":
         return exact_samples
-    return functools.partial(plane_samples, target) if target.dim == 2 and target.extent else None
+    return functools.partial(plane_samples, target) if target.dim == 2 and target.extent is not None else None
 
 
 def fold(samples: np.ndarray) -> np.ndarray:
@@ -144,8 +149,13 @@ def nuts(target: Target, count: int, seed: int, chains: int = 4, warm_up: int = 
 
 
 def divergence(q_samples: np.ndarray, target: Target) -> float:
-    """KL(q, p) in nats by `knn_kl`: `[n, d]` draws of q among 2 n of p, a target that has a `sampler`."""
-    return knn_kl(q_samples, sampler(target)(2 * len(q_samples), 1))
+    """KL(q, p) in nats by `knn_kl`: `[n, d]` draws of q among 2 n of p. Raises an InputError without a `sampler`."""
+    exact = sampler(target)
+    if exact is None:
+        raise InputError(
+            f"divergence: {target.name} has no exact draws to compare with; tfaae.reference.nuts makes some"
+        )
+    return knn_kl(q_samples, exact(2 * len(q_samples), 1))
 
 
 def knn_kl(q_samples: np.ndarray, p_samples: np.ndarray, k: int = 3) -> float:
