@@ -90,7 +90,8 @@ def of_parts(experiment: str, first: str, second: str) -> tuple[config.Config, c
 
 GAINS = [(name, *pair) for name, experiment in EXPERIMENTS.items() for pair in experiment.gains.values()]
 COMPARED = {f"{name}: {first}, {second}": of_parts(name, first, second) for name, first, second in GAINS} | {
-    "small": tuple(config.load(config.find(f"{model}_mnist_small")) for model in ("avb", "vae"))
+    size: tuple(config.load(config.find(f"{model}_mnist_{size}")) for model in ("avb", "vae"))
+    for size in ("small", "dcgan")
 }
 POINTS = {"points": tuple(config.load(config.find(f"{model}_four_points")) for model in ("avb", "vae"))}
 SHARED = ("image_shape", "latent_dim", "arch", "units", "activation", "prior", "likelihood", "precision", "initial_std")
