@@ -72,7 +72,8 @@ class ExplicitModel(LatentModel, abc.ABC):
         """Raises an InputError for values outside [0, 1] under a Bernoulli likelihood; a graph's go through."""
         if self.likelihood == "squared" or not isinstance(images, np.ndarray | tf.Tensor):
             return
-        least, most = float(np.min(images)), float(np.max(images))
+        # none at all are Keras's affair
+        least, most = float(np.min(images, initial=0)), float(np.max(images, initial=0))
         if not (least >= 0 and most <= 1):
             raise InputError(
                 f"{type(self).__name__}: likelihood bernoulli expects pixels in [0, 1], got {least:g} to {most:g}; "
