@@ -17,6 +17,7 @@ import yaml
 from tests.cases import assert_same, state
 from tests.conftest import TINY_RUN
 from tfaae import data, distribution, train, workers
+from tfaae.config import DistortionConfig
 from tfaae.data import Part, Split
 from tfaae.distribution import Team
 from tfaae.errors import InputError
@@ -36,7 +37,10 @@ def pair() -> Team:
 # === Which rows each reads ===
 
 
-@pytest.mark.parametrize("options", [{}, {"flip": True, "binarise": True}, {"labelled_batch": 6}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"flip": True, "binarise": True}, {"labelled_batch": 6}, {"distortion": DistortionConfig(pixels=1.0)}],
+)
 def test_parts_are_the_batch(options):
     def rows(part: Part) -> list:
         dataset = data.batches(SPLIT, 12, seed=3, epochs=2, first_epoch=1, part=part, **options)
@@ -242,14 +246,20 @@ def test_a_lost_worker_stops_the_run_which_resumes_exactly(lost, two_workers, tm
 
 
 @pytest.mark.slow
-def test_a_signal_ends_several_workers_without_waiting_for_each_other(tmp_path):
+@pytest.mark.parametrize("asked", ["chief", "other", "both"])
+def test_a_signal_to_one_of_several_workers_stops_all_after_the_same_step(asked, two_workers, tmp_path):
     folder = tmp_path / "run"
     process = started(folder, "--workers", "2")
     while not history(folder):
         assert process.poll() is None
         time.sleep(0.1)
-    os.kill(process_of(process, 1), signal.SIGTERM)
+    told = {"chief": process_of(process, 0), "other": process_of(process, 1), "both": process.pid}[asked]
+    os.kill(told, signal.SIGTERM)
     _, wrong = process.communicate(timeout=600)
-    assert process.returncode
-    assert "worker 1" in wrong
-    assert int(tf.convert_to_tensor(train.load(folder)[2].steps)) % 14 == 0  # of whole epochs
+    assert process.returncode == 143, wrong
+    assert "error" not in wrong
+    steps = int(tf.convert_to_tensor(train.load(folder)[2].steps))
+    assert 14 <= steps < 14 * EPOCHS
+    finished(started(folder, "--workers", "2", "--resume"))
+    assert_same(*(state(train.load(path)[2]) for path in (folder, two_workers[0])))
+    assert history(folder) == history(two_workers[0])

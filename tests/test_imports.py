@@ -13,6 +13,7 @@ LEVELS = [
     {"replicas"},
     {"errors", "seeds", "quiet", "check_export", "warm_up"},
     {
+        "agreement",
         "checkout",
         "checksums",
         "config",
@@ -31,6 +32,7 @@ LEVELS = [
         "workers",
     },
     {
+        "distortion",
         "gallery",
         "image_sources",
         "networks",
@@ -106,7 +108,7 @@ ONLY = {
     "perceptual": {"errors", "features", "verbs"},
     "editing": {"errors", "codes", "verbs"},
     "moves": {"editing", "figures", "verbs"},
-    "checkpoints": {"errors", "durable", "execution"},
+    "checkpoints": {"errors", "agreement", "durable", "execution"},
     "event_files": {"durable"},
     "overview": {"figures"},
     "callbacks": {"errors", "bounds", "checkpoints", "durable", "figures", "frechet", "metrics", "moves", "reference"},

@@ -11,6 +11,7 @@ from tfaae.errors import InputError
 from tfaae.models import AdversarialInference, GaussianInference, PhasedModel
 from tfaae.models.phased import Phase
 from tfaae.seeds import Seeds
+from tfaae.train import load_model
 
 ROWS = 22  # of a batch: neither it nor a multiple is the size of anything else in a case
 QUICK = {"aae-deterministic"}
@@ -98,6 +99,32 @@ def assert_equal_copies(two: tf.distribute.Strategy, variable: keras.Variable) -
 def test_one_device_draws_as_without_replicas():
     plain, ours = keras.random.SeedGenerator(5), Seeds(5)
     np.testing.assert_array_equal(keras.random.normal([3], seed=plain), keras.random.normal([3], seed=ours))
+
+
+# === Running means ===
+
+
+def test_running_means_go_on_replica_by_replica(two, tmp_path):
+    """What a file gives back is what each replica had, not their sum: floats add up in the same order then."""
+    case = CASES["aae-deterministic"]
+    with two.scope():
+        model = case.compiled()
+    images = tf.data.Dataset.from_tensors(case.images(ROWS)).repeat()
+    model.fit(images, steps_per_epoch=3, shuffle=False, verbose=0)
+    before, results = model.means(), [tracker.result() for tracker in model.trackers.values()]
+    assert before.shape == (2, 2 * len(results))
+    assert not np.isin(before[0, ::2], before[1, ::2]).any()
+    model.save(tmp_path / "a.keras")
+    with two.scope():
+        again = load_model(tmp_path / "a.keras")
+    np.testing.assert_array_equal(again.means(), before)
+    alone = load_model(tmp_path / "a.keras")
+    np.testing.assert_array_equal(alone.means(), before.sum(axis=0, keepdims=True))
+    for model in (again, alone):
+        np.testing.assert_allclose([tracker.result() for tracker in model.trackers.values()], results, rtol=1e-6)
+    alone.save(tmp_path / "b.keras")
+    with two.scope():
+        np.testing.assert_array_equal(load_model(tmp_path / "b.keras").means(), [before.sum(axis=0), 0 * before[0]])
 
 
 # === Steps ===

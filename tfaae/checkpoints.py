@@ -9,19 +9,20 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfaae import durable, execution
+from tfaae.agreement import Agreement
 from tfaae.errors import InputError
 
 ANSWER = b"\nstopping after this step, with a checkpoint; once more stops at once\n"
-ANSWER_OF_SEVERAL = b"\nstopping after this step, the last checkpoint stays; once more stops at once\n"
+ANSWER_OF_SEVERAL = b"\nstopping all workers after the next step, with a checkpoint; once more stops this one at once\n"
 
 
 class Leg(NamedTuple):
@@ -43,8 +44,8 @@ class Checkpoint(keras.callbacks.Callback):
         every: steps, up to the end of an execution where that has several; None: no checkpoint within an epoch, except
             for one that a signal asks for.
         saved: is called after every write.
-        alone: False for one of several workers. All of them write at the same steps, for what a step has measured is
-            added up from all; a signal, which they would hear at different steps, ends them without a checkpoint.
+        agreement: of one of several workers: a signal to any of them lets all stop after the same step, and write, for
+            what a step has measured is added up from all. None: this process trains alone.
     Raises:
         InputError: before training, where an epoch is no whole number of the model's `steps_per_execution`; while
             training, for weights that are not finite, or a disk that does not take the file. The last good one stays.
@@ -56,10 +57,10 @@ class Checkpoint(keras.callbacks.Callback):
         *,
         every: int | None = None,
         saved: Callable[[], None] = lambda: None,
-        alone: bool = True,
+        agreement: Agreement | None = None,
     ):
         super().__init__()
-        self.path, self.every, self.saved, self.alone = Path(path), every, saved, alone
+        self.path, self.every, self.saved, self.agreement = Path(path), every, saved, agreement
         self._begun = 0  # steps of the epoch that were taken before this leg
         self._means: np.ndarray | None = None  # of those steps
         self._written = 0  # steps of the epoch that the last file has seen
@@ -94,20 +95,22 @@ class Checkpoint(keras.callbacks.Callback):
             self._means = None
 
     def on_train_batch_end(self, batch, logs=None):
+        self._ask()
         if batch + 1 == self.params["steps"]:
             return  # the end of the epoch writes it, with what is measured there
-        step = self._begun + batch + 1
-        asked = self._heard is not None and self.alone
-        if asked or (self.every is not None and step - self._written >= self.every):
+        step, stopping = self._begun + batch + 1, self._stopping()
+        if stopping or (self.every is not None and step - self._written >= self.every):
             self.save()
             self._written = step
-        self._leave()
+        if stopping:
+            self._leave()
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
         if self._begun:
             self.model.stop_training = True  # the next leg has other steps to an epoch
-        self._leave()
+        if self._stopping():
+            self._leave()
 
     def save(self) -> None:
         """Writes the file, unless weights are not finite: a rectifier can hide those from the losses."""
@@ -130,18 +133,20 @@ class Checkpoint(keras.callbacks.Callback):
             KeyboardInterrupt: for Ctrl-C.
             SystemExit: for SIGTERM, with the code 143.
         """
-        if threading.current_thread() is not threading.main_thread():  # no other hears signals
-            yield
-            return
-        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._hear) for number in numbers}
-        try:
-            yield
-            self._leave()
-        finally:
-            self._heard = None
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with self.agreement.listening() if self.agreement else nullcontext():
+            if threading.current_thread() is not threading.main_thread():  # no other hears signals
+                yield
+                return
+            numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+            before = {number: signal.signal(number, self._hear) for number in numbers}
+            try:
+                yield
+                if self._heard is not None:
+                    self._leave()
+            finally:
+                self._heard = None
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
     @staticmethod
     def _steps(model: Any) -> int:
@@ -151,8 +156,21 @@ class Checkpoint(keras.callbacks.Callback):
         again, self._heard = self._heard is not None, number
         if again:
             self._leave()
-        os.write(2, ANSWER if self.alone else ANSWER_OF_SEVERAL)  # print may be what the signal interrupted
+        os.write(2, ANSWER_OF_SEVERAL if self.agreement else ANSWER)  # print may be what the signal interrupted
 
-    def _leave(self) -> None:
-        if self._heard is not None:
-            raise KeyboardInterrupt if self._heard == signal.SIGINT else SystemExit(128 + self._heard)
+    def _ask(self) -> None:
+        """Tells the other workers of a signal; where they cannot hear, this one leaves them at once."""
+        if self.agreement is None or self._heard is None or self.agreement.step is not None:
+            return
+        if not self.agreement.ask(self._steps(self.model) + 1):
+            self._leave()
+
+    def _stopping(self) -> bool:
+        """Whether the step that was just taken is the last."""
+        if self.agreement is None:
+            return self._heard is not None
+        return self.agreement.step is not None and self._steps(self.model) >= self.agreement.step
+
+    def _leave(self) -> NoReturn:
+        number = self._heard or signal.SIGTERM  # another worker's signal
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)

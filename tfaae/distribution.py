@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfaae.agreement import Agreement
 from tfaae.data import Part
 from tfaae.errors import InputError
 
@@ -33,12 +34,15 @@ class Team:
 
     def __init__(self, strategy: tf.distribute.Strategy | None = None):
         self.strategy = strategy
-        self.several_workers, self.chief = False, True
+        self.workers, self.place = 1, 0
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
-            first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-            self.several_workers = resolver.task_type is not None
-            self.chief = (resolver.task_type, resolver.task_id) in ((None, None), (first, 0))
+            jobs = resolver.cluster_spec().as_dict()
+            chiefs, others = (len(jobs.get(job, [])) for job in ("chief", "worker"))
+            if resolver.task_type is not None:
+                self.workers = chiefs + others
+                self.place = resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+        self.several_workers, self.chief = self.workers > 1, self.place == 0
         self._aside: tempfile.TemporaryDirectory | None = None
 
     @property
@@ -75,6 +79,10 @@ class Team:
             return batches(Part(context.input_pipeline_id * here, here, context.num_replicas_in_sync))
 
         return self.strategy.distribute_datasets_from_function(of_worker)
+
+    def agreement(self) -> Agreement | None:
+        """Of this worker with the others, on the step after which they stop; None where there are no others."""
+        return Agreement(self.workers, self.place) if self.several_workers else None
 
     def agree(self, what: str, number: int) -> None:
         """Raises an InputError unless all workers come with the same number."""

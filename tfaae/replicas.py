@@ -3,6 +3,9 @@
 Each replica sees its rows of a batch. Whatever is a mean over the batch has to be one over all replicas' rows.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 
 
@@ -70,3 +73,37 @@ def moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.nn.moments(values, axes=[0])
     centre = mean(values)
     return centre, mean(tf.square(values - centre))
+
+
+# === Outside of a step ===
+
+
+def values(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> np.ndarray:
+    """`[replicas, variables]`, what each replica has in float32 scalars of its own. All workers have to ask."""
+    if strategy.num_replicas_in_sync == 1:
+        return np.array([[variable.numpy() for variable in variables]], np.float32)
+
+    def own() -> tf.Tensor:
+        here = tf.distribute.get_replica_context().replica_id_in_sync_group
+        row = tf.stack([tf.convert_to_tensor(variable) for variable in variables])
+        return total(tf.one_hot(here, count())[:, None] * row)
+
+    return strategy.experimental_local_results(tf.function(lambda: strategy.run(own))())[0].numpy()
+
+
+def assign(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable], given: np.ndarray) -> None:
+    """As `values` gave them; of another number of replicas, the first takes the sums."""
+    replicas = strategy.num_replicas_in_sync
+    if len(given) != replicas:
+        given = np.concatenate([given.sum(axis=0, keepdims=True), np.zeros([replicas - 1, len(variables)])])
+    rows = tf.constant(given, tf.float32)
+
+    def own() -> None:
+        here = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for variable, value in zip(variables, tf.unstack(rows[here]), strict=True):
+            variable.assign(value)
+
+    if replicas == 1:
+        own()
+    else:
+        tf.function(lambda: strategy.run(own))()

@@ -136,7 +136,7 @@ def _run(config: Config, folder: str | Path, resume: bool, saved: Callable[[], N
     else:
         files.create(config)
     checkpoint = board.Checkpoint(
-        files.checkpoint, every=config.train.checkpoint_every, saved=saved, alone=not team.several_workers
+        files.checkpoint, every=config.train.checkpoint_every, saved=saved, agreement=team.agreement()
     )
     time_left = board.TimeLeft(config.train.epochs)
     with checkpoint.interruptible():

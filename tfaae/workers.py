@@ -17,6 +17,7 @@ from tfaae.errors import InputError
 
 GRACE = 300.0  # seconds for workers to end by themselves once one has
 POLL = 0.2
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # codes of a worker that a signal had asked to stop
 
 
 def run(count: int, arguments: Sequence[str]) -> int:
@@ -45,6 +46,8 @@ def run(count: int, arguments: Sequence[str]) -> int:
         if failed is None:
             return 0
         code = workers[failed].returncode
+        if code in STOPPED:
+            return code
         if failed:  # the chief has said so itself
             print(f"error: worker {failed} {_ended(code, told[failed])}", file=sys.stderr)
         elif code < 0:

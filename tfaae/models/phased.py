@@ -264,20 +264,20 @@ class PhasedModel(keras.Model, abc.ABC):
     def load_own_variables(self, store):
         given = {key: store[key] for key in store.keys()}  # noqa: SIM118 (HDF5)
         self.seeds.state.assign(given.pop("seeds"))
-        if "means" in given:  # older files have none
-            self.assign_means(given.pop("means")[()])
+        if "means" in given:  # older files have none, or, of one replica, [terms, 2]
+            self.assign_means(np.reshape(given.pop("means")[()], [-1, 2 * len(self.trackers)]))
         super().load_own_variables(given)
 
     def means(self) -> np.ndarray:
-        """`[terms, 2]`: of each running mean, the weighted sum of what it saw, and the sum of the weights."""
-        pairs = [(tracker.total, tracker.count) for tracker in self.trackers.values()]
-        return np.array([[tf.convert_to_tensor(value) for value in pair] for pair in pairs], np.float32)
+        """`[replicas, 2 terms]`: of each running mean the weighted sum of what it saw, and the sum of the weights."""
+        return replicas.values(self.distribute_strategy, self._sums())
 
     def assign_means(self, means: np.ndarray) -> None:
         """As `means` gave them."""
-        for tracker, (total, count) in zip(self.trackers.values(), means, strict=True):
-            tracker.total.assign(total)
-            tracker.count.assign(count)
+        replicas.assign(self.distribute_strategy, self._sums(), means)
+
+    def _sums(self) -> list[Any]:
+        return [kept.value for tracker in self.trackers.values() for kept in (tracker.total, tracker.count)]
 
 
 def _with(phase: Phase, batch: Any, given: Any) -> Any:
