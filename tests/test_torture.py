@@ -19,7 +19,7 @@ RUNS = {
         "optim": dict.fromkeys(["reconstruction", "discriminator", "generator"], ADAM),
     },
     "semi-supervised": {
-        "data": TINY_LABELLED_RUN["data"] | {"flip": True},
+        "data": TINY_LABELLED_RUN["data"] | {"flip": True, "distortion": {"pixels": 1.0, "degrees": 10.0}},
         "model": TINY_LABELLED_RUN["model"],
         "optim": TINY_LABELLED_RUN["optim"],
     },

@@ -38,6 +38,15 @@ class Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class DistortionConfig(Section):
+    """The largest of the random maps that training images go through, of either sign."""
+
+    pixels: Annotated[float, pydantic.Field(ge=0, le=LARGEST)] = 0.0  # moved, along both axes
+    degrees: Annotated[float, pydantic.Field(ge=0, le=180)] = 0.0  # turned
+    scale: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0  # 0.1: from 1 / 1.1 to 1.1 times as large
+    shear: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0  # 0.2: slanted by up to a fifth of the height
+
+
 class DataConfig(Section):
     """Where images come from, and how they are split."""
 
@@ -52,6 +61,7 @@ class DataConfig(Section):
     data_dir: str | None = None  # prepared tensorflow-datasets; None: TFDS_DATA_DIR, then its own default
     binarise: bool = False  # pixels are probabilities: drawn anew in every epoch, once and for all in held-out images
     flip: bool = False  # while training, every other image mirrored, at random
+    distortion: DistortionConfig | None = None  # while training, each image by a map of its own, anew in every epoch
     download: bool = False  # let tensorflow-datasets use the network
     path: str | None = None  # the .npz file, or the folder of images or TFRecords
     stream: bool = False  # training images stay on disk and are read batch by batch: folder and tfrecords

@@ -7,13 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfaae.config import DataConfig
+from tfaae.config import DataConfig, DistortionConfig
+from tfaae.distortion import DRAWS, distort
 from tfaae.errors import InputError
 from tfaae.image_sources import SOURCES, Split, check_memory, fitted, tensorflow_datasets
 
 LABELLED_STREAM = 2**30  # a bit of the seed: the labelled images have an order of their own
 BINARY_STREAM = 2**29  # another bit: binary pixels
 FLIP_STREAM = 2**28  # another: mirrored images
+DISTORTION_STREAM = 2**27  # another: moved, turned, scaled and slanted images
 # of held-out images: every model is measured on the same ones (the seed of Tomczak and Welling 2018's code)
 BINARY_SEED = 777
 HELD_OUT_SEED = 0  # splits never depend on a run's seed: no run trains on another's test images
@@ -171,6 +173,7 @@ def batches(
     labelled_batch: int | None = None,
     binarise: bool = False,
     flip: bool = False,
+    distortion: DistortionConfig | None = None,
     part: Part = Part(),  # noqa: B008 - it cannot change
 ) -> tf.data.Dataset:
     """(images, labels) for training; (seed, epoch) alone decides order and draws, so that resuming needs nothing saved.
@@ -184,6 +187,7 @@ def batches(
             labelled images of the split come in cycles, each cycle in its own order.
         binarise: pixels are drawn, 1 with their own value as the probability, anew in every epoch.
         flip: every other image, at random, is mirrored.
+        distortion: each image goes through a small affine map of its own, anew in every epoch.
         part: what this worker reads of each batch; all parts together are the batch.
     """
     pixels_of, labels = _reader(split), tf.constant(split.labels)
@@ -214,6 +218,8 @@ def batches(
         if flip:
             mirrored = uniform([1, 1, 1], FLIP_STREAM) < 0.5
             pixels = tf.where(mirrored, pixels[:, :, ::-1], pixels)
+        if distortion:
+            pixels = distort(pixels, uniform([DRAWS], DISTORTION_STREAM), distortion)
         return tf.cast(uniform(pixels.shape[1:], BINARY_STREAM) < pixels, tf.float32) if binarise else pixels
 
     def gather(step, rows):

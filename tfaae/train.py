@@ -220,6 +220,7 @@ def _batches(config: Config, split: Split, stage: Stage, leg: Leg, part: Part, *
         labelled_batch=config.data.labelled_batch,
         binarise=config.data.binarise,
         flip=config.data.flip,
+        distortion=config.data.distortion,
         part=part,
     )
     if size and split.stored:

@@ -28,6 +28,7 @@ KEYS = [
     *("seed", "model", "optim", "train", "data", "train.epochs", "train.xla", "train.growing", "train.fid"),
     *("data.name", "data.batch", "data.size", "data.channels", "data.test", "data.validation", "data.labelled"),
     *("data.labelled_batch", "data.path", "data.data_dir", "data.stream", "data.binarise", "data.flip"),
+    *("data.distortion", "data.distortion.pixels", "data.distortion.degrees", "data.distortion.x"),
     *("model.name", "model.latent_dim", "model.units", "model.discriminator_units", "model.prior", "model.posterior"),
     *("model.arch", "model.ema", "model.labels", "model.classes", "model.image_shape", "model.dropout", "model.x"),
     *("model.noise_dim", "model.input_noise", "model.game", "model.likelihood", "model.precision", "model.initial_std"),
