@@ -35,9 +35,9 @@ def _semi(labels: str, count: int, epochs: int, paper: tuple[float, float], goal
         (Goal(error, True, goal),),
         paper_value(error, *paper, "table 2"),
         public,
-        notes=f"The best preset trains {epochs} epochs here, the paper's 5,000, on images that are moved, turned, scaled "
-        "and slanted a little: what it so knows of images the models of table 2 did not. Each seed draws its labelled "
-        "images, balanced.",
+        notes=f"The best preset trains {epochs} epochs here, the paper's 5,000, on images that are moved, turned, "
+        "scaled and slanted a little: what it so knows of images the models of table 2 did not. Each seed draws its "
+        "labelled images, balanced.",
     )
 
 
