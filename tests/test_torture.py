@@ -3,8 +3,11 @@
 import collections
 import random
 import signal
+import subprocess
+import sys
 
 import pytest
+import yaml
 
 from tests import torture
 from tests.conftest import TINY_LABELLED_RUN, TINY_RUN
@@ -97,3 +100,38 @@ def test_a_full_disk(share, player, tmp_path):
     assert "checkpoint.keras was not written, File too large: the file that was there stays; make room" in told
     assert not list(victim.folder.glob("partial-*"))
     victim.rests()
+
+
+LIMITED = """
+import resource, runpy, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.argv = ["tfaae", *sys.argv[2:]]
+runpy.run_module("tfaae", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "what"), [(300, "history"), (20_000, "a picture"), (125_000, "TensorBoard's pictures")]
+)
+def test_a_disk_that_is_full_for(what, size, tmp_path):
+    """Files may be no larger than that: whoever writes, the run says so in a line, and goes on once there is room."""
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(RAW | RUNS["aae"] | {"train": TRAIN | {"epochs": 2, "figures_every": 1}}))
+
+    def train_into(folder, limit: int) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-W", "ignore", "-c", LIMITED, str(limit)]
+        options = ["train", str(config), "--out", str(tmp_path / folder), "--resume"]
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+    stopped = train_into("run", size)
+    assert stopped.returncode == 2, stopped.stderr
+    last = stopped.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "File too large" in last
+    for folder in ("run", "whole"):
+        assert train_into(folder, 10**9).returncode == 0
+    torture.assert_as_if_nothing_had_happened(tmp_path / "run", tmp_path / "whole")
+    names = [sorted(path.name for path in (tmp_path / folder / "figures").iterdir()) for folder in ("run", "whole")]
+    assert names[0] == names[1]

@@ -1,5 +1,6 @@
 """Files that are there whole or as they were before, wherever a process or the machine stops."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 from tfaae.errors import InputError
 
 PARTIAL = "partial-"
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 @contextmanager
@@ -40,6 +42,21 @@ def _beside(path: Path) -> Iterator[Path]:
         yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def roomy(folder: str | Path, *errors: type[Exception]) -> Iterator[None]:
+    """Inside, a disk that is full is an InputError, whoever wrote into the folder; a library's `errors` tell it too."""
+    kinds: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield
+    except kinds as error:
+        reason = next((text for text in FULL if text in str(error)), None)
+        if reason is None:
+            raise
+        raise InputError(
+            f"{folder}: {reason}; what was there stays, the last checkpoint too; make room, then go on"
+        ) from error
 
 
 def write(path: str | Path, contents: str | bytes) -> None:

@@ -107,7 +107,7 @@ def run(
         ConnectionError: a worker of the team was lost.
     """
     team = team or Team()
-    with team.together():
+    with team.together(), durable.roomy(folder, tf.errors.OpError):
         return _run(config, folder, resume, saved, team)
 
 
