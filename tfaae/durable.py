@@ -55,7 +55,7 @@ def roomy(folder: str | Path, *errors: type[Exception]) -> Iterator[None]:
         if reason is None:
             raise
         raise InputError(
-            f"{folder}: {reason}; what was there stays, the last checkpoint too; make room, then go on"
+            f"{folder}: {reason}; the last checkpoint, if there is one, stays; make room, then go on"
         ) from error
 
 
