@@ -16,7 +16,7 @@ import yaml
 
 from tests.cases import assert_same, state
 from tests.conftest import TINY_RUN
-from tfaae import data, distribution, train, workers
+from tfaae import callbacks, config, data, distribution, train, workers
 from tfaae.config import DistortionConfig
 from tfaae.data import Part, Split
 from tfaae.distribution import Team
@@ -167,9 +167,9 @@ EPOCHS = 3
 
 def started(folder: Path, *options: str) -> subprocess.Popen:
     """`tfaae train` of a small AAE into the folder, in processes of its own."""
-    config = folder.parent / "config.yaml"
-    config.write_text(yaml.dump(TINY_RUN | {"train": {"epochs": EPOCHS, "xla": False, "figures_every": EPOCHS}}))
-    command = [sys.executable, "-m", "tfaae", "train", str(config), "--out", str(folder), *options]
+    written = folder.parent / "config.yaml"
+    written.write_text(yaml.dump(TINY_RUN | {"train": {"epochs": EPOCHS, "xla": False, "figures_every": EPOCHS}}))
+    command = [sys.executable, "-m", "tfaae", "train", str(written), "--out", str(folder), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -223,6 +223,30 @@ def test_two_workers_are_two_devices_of_one_machine(two_workers, tmp_path):
     for one, other in zip(history(two_workers[0]), history(folder), strict=True):
         for term, value in one.items():
             assert float(other[term]) == pytest.approx(float(value), rel=1e-3, abs=1e-3), term
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["two", "one"])
+def test_a_run_goes_on_with_another_number_of_replicas(first, pair, tmp_path, monkeypatch):
+    """From within an epoch: its running means, too."""
+    parsed = config.parse(TINY_RUN | {"train": {"epochs": 2, "xla": False}})
+    teams = [pair, None] if first == "two" else [None, pair]
+
+    def hit(self, batch, logs=None):
+        if int(tf.convert_to_tensor(self.model.steps)) == 14 + 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.StopOnNonFinite, "on_train_batch_end", hit)
+        with pytest.raises(SystemExit):
+            train.run(parsed, tmp_path / "run", team=teams[0])
+    train.run(parsed, tmp_path / "run", team=teams[1], resume=True)
+    train.run(parsed, tmp_path / "whole", team=teams[0])
+    assert int(tf.convert_to_tensor(train.load(tmp_path / "run")[2].steps)) == 28
+    found, expected = history(tmp_path / "run"), history(tmp_path / "whole")
+    assert found[0] == expected[0]
+    assert [line["epoch"] for line in found] == ["0", "1"]
+    assert float(found[1]["reconstruction"]) == pytest.approx(float(expected[1]["reconstruction"]), rel=0.02)
 
 
 @pytest.mark.slow
