@@ -163,6 +163,7 @@ CASES = {
 # a second row of a model that a quick one covers too
 SLOW = {
     "aae-labels-wgan",
+    "avb-residual",
     "avb-adaptive-conv1",
     "avb-adaptive-full",
     "avb-adaptive-implicit",

@@ -53,7 +53,10 @@ def steps(path) -> int:
     return int(train.load_model(path).steps)
 
 
-@pytest.mark.parametrize("after", [1, 2, STEPS - 1, STEPS, STEPS + 1])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("after", [*(pytest.param(n, marks=SLOW) for n in (1, 2, STEPS + 1)), STEPS - 1, STEPS])
 def test_all_take_the_step_after_the_signal(after, tmp_path):
     others = Others()
     with pytest.raises(SystemExit, match="143"):
@@ -62,7 +65,7 @@ def test_all_take_the_step_after_the_signal(after, tmp_path):
     assert steps(tmp_path / "a.keras") == after + 1
 
 
-@pytest.mark.parametrize("step", [1, STEPS - 1, STEPS, STEPS + 1])
+@pytest.mark.parametrize("step", [*(pytest.param(n, marks=SLOW) for n in (1, STEPS - 1, STEPS + 1)), STEPS])
 def test_another_workers_signal_stops_this_one(step, tmp_path):
     with pytest.raises(SystemExit, match="143"):
         fit(tmp_path / "a.keras", Others(step=step), None)

@@ -10,7 +10,7 @@ from tests.cases import CASES, fit
 from tfaae import check_export, export, onnx_files, signatures, tflite, verification
 from tfaae.errors import InputError
 
-QUICKLY = {"aae-deterministic", "supervised-averaged", "clustering"}  # one without, one with labels, one with classes
+QUICKLY = {"supervised-averaged", "clustering"}  # one with labels, one with classes
 LIMIT = 1e-5
 QUICK = {"formats": ("float32",)}  # a conversion takes a second
 
