@@ -127,6 +127,16 @@ def test_running_means_go_on_replica_by_replica(two, tmp_path):
         np.testing.assert_array_equal(load_model(tmp_path / "b.keras").means(), [before.sum(axis=0), 0 * before[0]])
 
 
+def test_a_strategy_of_one_device_keeps_its_running_means(tmp_path):
+    case, one = CASES["aae-deterministic"], tf.distribute.MirroredStrategy(["CPU:0"])
+    with one.scope():
+        model = case.compiled()
+    model.fit(tf.data.Dataset.from_tensors(case.images(ROWS)).repeat(), steps_per_epoch=2, shuffle=False, verbose=0)
+    model.save(tmp_path / "a.keras")
+    with one.scope():
+        np.testing.assert_array_equal(load_model(tmp_path / "a.keras").means(), model.means())
+
+
 # === Steps ===
 
 

@@ -3,7 +3,7 @@
 Each replica sees its rows of a batch. Whatever is a mean over the batch has to be one over all replicas' rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -80,15 +80,12 @@ def moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def values(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> np.ndarray:
     """`[replicas, variables]`, what each replica has in float32 scalars of its own. All workers have to ask."""
-    if strategy.num_replicas_in_sync == 1:
-        return np.array([[variable.numpy() for variable in variables]], np.float32)
 
-    def own() -> tf.Tensor:
-        here = tf.distribute.get_replica_context().replica_id_in_sync_group
+    def own(here: tf.Tensor) -> tf.Tensor:
         row = tf.stack([tf.convert_to_tensor(variable) for variable in variables])
         return total(tf.one_hot(here, count())[:, None] * row)
 
-    return strategy.experimental_local_results(tf.function(lambda: strategy.run(own))())[0].numpy()
+    return _on_each(strategy, own).numpy()
 
 
 def assign(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable], given: np.ndarray) -> None:
@@ -98,12 +95,19 @@ def assign(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable], g
         given = np.concatenate([given.sum(axis=0, keepdims=True), np.zeros([replicas - 1, len(variables)])])
     rows = tf.constant(given, tf.float32)
 
-    def own() -> None:
-        here = tf.distribute.get_replica_context().replica_id_in_sync_group
+    def own(here: tf.Tensor) -> tf.Tensor:
         for variable, value in zip(variables, tf.unstack(rows[here]), strict=True):
             variable.assign(value)
+        return here
 
-    if replicas == 1:
-        own()
-    else:
-        tf.function(lambda: strategy.run(own))()
+    _on_each(strategy, own)
+
+
+def _on_each(strategy: tf.distribute.Strategy, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Runs a function of the replica's number on every replica; what it gives on the first one here."""
+
+    def everywhere() -> tf.Tensor:
+        return strategy.run(lambda: function(tf.distribute.get_replica_context().replica_id_in_sync_group))
+
+    ran = everywhere() if strategy.num_replicas_in_sync == 1 else tf.function(everywhere)()  # they meet in a graph
+    return strategy.experimental_local_results(ran)[0]
