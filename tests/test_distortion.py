@@ -13,7 +13,7 @@ from tfaae.distortion import distort
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.uniform(size=(3, 9, 9, 2)).astype(np.float32)
-TURN, SCALE, SHEAR, RIGHT, DOWN = range(5)
+ORDER = ("turn", "scale", "shear", "right", "down")  # of an image's draws
 ALL = DistortionConfig(pixels=2, degrees=15, scale=0.2, shear=0.2)
 
 
@@ -21,7 +21,7 @@ def draw(**at: float) -> tf.Tensor:
     """Draws of all images: 1/2, no map, except where another is given."""
     draws = np.full([len(IMAGES), 5], 0.5, np.float32)
     for name, value in at.items():
-        draws[:, globals()[name]] = value
+        draws[:, ORDER.index(name)] = value
     return tf.constant(draws)
 
 
@@ -31,7 +31,7 @@ def test_halves_leave_images_as_they_are():
 
 @pytest.mark.parametrize(
     ("at", "down", "right"),
-    [({"RIGHT": 1.0}, 0, 2), ({"RIGHT": 0.0}, 0, -2), ({"DOWN": 1.0}, 2, 0), ({"DOWN": 0.25}, -1, 0)],
+    [({"right": 1.0}, 0, 2), ({"right": 0.0}, 0, -2), ({"down": 1.0}, 2, 0), ({"down": 0.25}, -1, 0)],
 )
 def test_pixels_move_an_image_and_zeros_come_in(at, down, right):
     expected = np.zeros_like(IMAGES)
@@ -42,7 +42,7 @@ def test_pixels_move_an_image_and_zeros_come_in(at, down, right):
 
 @pytest.mark.parametrize(("turn", "quarters"), [(1.0, 1), (0.0, -1)])
 def test_degrees_turn_an_image_about_its_centre(turn, quarters):
-    found = distort(IMAGES, draw(TURN=turn), DistortionConfig(degrees=90))
+    found = distort(IMAGES, draw(turn=turn), DistortionConfig(degrees=90))
     np.testing.assert_allclose(found, np.rot90(IMAGES, quarters, axes=(1, 2)), atol=1e-5)
 
 
@@ -52,11 +52,11 @@ def test_scale_and_shear_of_a_slope():
     x, y = np.meshgrid(places, places)
     given = np.repeat(np.stack([x, y], axis=-1)[None], len(IMAGES), axis=0)
     inner = (slice(None), slice(2, 7), slice(2, 7))  # read from within
-    larger = distort(given, draw(SCALE=1.0), DistortionConfig(scale=0.25))
+    larger = distort(given, draw(scale=1.0), DistortionConfig(scale=0.25))
     np.testing.assert_allclose(larger[inner], given[inner] / 1.25, atol=1e-5)
-    smaller = distort(given, draw(SCALE=0.0), DistortionConfig(scale=0.25))
+    smaller = distort(given, draw(scale=0.0), DistortionConfig(scale=0.25))
     np.testing.assert_allclose(smaller[inner], given[inner] * 1.25, atol=1e-5)
-    slanted = distort(given, draw(SHEAR=1.0), DistortionConfig(shear=0.5))
+    slanted = distort(given, draw(shear=1.0), DistortionConfig(shear=0.5))
     expected = given + 0.5 * np.stack([given[..., 1], np.zeros_like(given[..., 1])], axis=-1)
     np.testing.assert_allclose(slanted[inner], expected[inner], atol=1e-5)
 
