@@ -142,7 +142,7 @@ EXPERIMENTS = {
     "aae-semi-100": _semi(
         "100 labels",
         100,
-        200,
+        100,
         (1.90, 0.10),
         1.9,
         public(ERROR, 4, "musyoku/adversarial-autoencoder, plateau of its figure"),
