@@ -206,6 +206,25 @@ def test_numbers_of_a_changed_run_are_never_those_of_the_experiment(trained):
     assert records.read("tiny") == before
 
 
+def test_a_number_of_an_older_preset_is_marked(trained):
+    row = "| a tiny thing (`tiny`) | `error` |"
+    assert results.changes(records.read("tiny")) == {}
+    assert "of an older preset" not in next(line for line in results.render().splitlines() if line.startswith(row))
+
+    changed = {**TINY_RUN, "data": {**TINY_RUN["data"], "batch": 50}, "train": {**TINY_RUN["train"], "xla": True}}
+    (trained / "tiny.yaml").write_text(yaml.safe_dump(changed))
+    assert results.changes(records.read("tiny")) == {"only": ["data.batch"]}, "XLA changes speed alone"
+    document = results.render()
+    assert "(2 runs, of an older preset)" in next(line for line in document.splitlines() if line.startswith(row))
+    assert "Changed in the preset `only` since: data.batch." in document
+
+
+def test_a_record_with_a_setting_that_is_gone_is_of_an_older_preset(trained):
+    record = records.read("tiny")
+    record.config["only"]["train"]["no_longer"] = 1
+    assert results.changes(record) == {"only": ["train.no_longer"]}
+
+
 def test_fewer_seeds_replace_no_fuller_record(trained):
     full = records.read("tiny")
     _, beside = reproduce.reproduce("tiny", runs=trained / "runs", seeds=[1])
