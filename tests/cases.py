@@ -25,6 +25,7 @@ from tfaae.models import (
 
 MLP = {"units": [16, 12], "discriminator_units": [16, 12]}
 CONV = {"arch": "conv", "units": [4, 6]}
+VIEWS = {"pixels": 1.0, "degrees": 10.0, "scale": 0.1, "shear": 0.1}
 
 
 class Case(NamedTuple):
@@ -97,13 +98,16 @@ CASES = {
         4,
         MLP
         | {"classes": 3, "true_labels": True, "ema": 0.9, "batch_norm": "hidden", "r1": 0.1, "label_smoothing": 0.1}
-        | {"discriminator_noise": 0.3, "discriminator_noise_steps": 10},
+        | {"discriminator_noise": 0.3, "discriminator_noise_steps": 10, "invariance": VIEWS},
     ),
     "clustering": Case(
         ClusteringAAE, (8, 8, 1), 2, MLP | {"clusters": 4, "batch_norm": "all", "input_dropout": 0.2, "game": "hinge"}
     ),
     "clustering-conv-rgb": Case(
         ClusteringAAE, (8, 8, 3), 2, CONV | {"discriminator_units": [8], "clusters": 4, "spectral_norm": True}
+    ),
+    "clustering-invariant": Case(
+        ClusteringAAE, (8, 8, 1), 2, MLP | {"clusters": 4, "batch_norm": "all", "invariance": VIEWS}
     ),
     "reduction-labels": Case(
         DimensionReductionAAE,
@@ -172,6 +176,7 @@ SLOW = {
     "vae-conv-mixture",
     "semi-supervised-paper",
     "clustering-conv-rgb",
+    "clustering-invariant",
     "reduction-fixed-heads",
 }
 

@@ -9,7 +9,8 @@ from tests.cases import assert_same
 from tfaae import data
 from tfaae.config import DistortionConfig
 from tfaae.data import Split
-from tfaae.distortion import distort
+from tfaae.distortion import distort, limits, view
+from tfaae.errors import InputError
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.uniform(size=(3, 9, 9, 2)).astype(np.float32)
@@ -68,6 +69,18 @@ def test_what_is_read_stays_in_range():
     assert found.max() <= 1 + 1e-6
 
 
+def test_views_are_the_seeds():
+    one, again, other = (view(IMAGES, ALL, tf.constant([seed, 0])) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_xla_reads_the_same():
+    draws = tf.constant(RANDOM.uniform(size=[3, 5]).astype(np.float32))
+    compiled = tf.function(lambda images: distort(images, draws, ALL), jit_compile=True)
+    np.testing.assert_allclose(compiled(IMAGES), distort(IMAGES, draws, ALL), atol=1e-5)
+
+
 def batches(seed: int, **told) -> list:
     split = Split(IMAGES[np.arange(12) % 3], np.arange(12, dtype=np.int32))
     return [np.asarray(part) for pair in data.batches(split, 6, seed=seed, epochs=2, **told) for part in pair]
@@ -85,3 +98,11 @@ def test_the_seed_and_the_step_decide():
 def test_limits_have_limits(wrong):
     with pytest.raises(pydantic.ValidationError):
         DistortionConfig(**wrong)
+
+
+def test_limits_from_plain_data():
+    assert limits("x", {"pixels": 2, "degrees": 15, "scale": 0.2, "shear": 0.2}) == limits("x", ALL) == ALL
+    with pytest.raises(InputError, match=r"x.pixel: extra inputs are not permitted, got 1"):
+        limits("x", {"pixel": 1.0})
+    with pytest.raises(InputError, match="x: expected a mapping, got 3"):
+        limits("x", 3)

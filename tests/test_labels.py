@@ -335,6 +335,58 @@ def test_samples_of_a_label_have_its_corner_as_category(monkeypatch):
     assert len(np.unique(codes[:, 3:])) == 4 * 4
 
 
+# === Invariance ===
+
+TWO_CODES = [
+    (SemiSupervisedAAE, {"classes": 3}),
+    (ClusteringAAE, {"clusters": 3}),
+    (DimensionReductionAAE, {"clusters": 3}),
+    (DimensionReductionAAE, {"clusters": 3, "labels": True}),
+]
+
+
+@pytest.mark.parametrize(("cls", "extra"), TWO_CODES)
+def test_invariance_is_a_phase_of_the_encoder_where_it_is_asked_for(cls, extra):
+    plain, invariant = (cls(SHAPE, 2, **extra, **MLP, invariance=told) for told in (None, {"pixels": 1.0}))
+    added = set(invariant.reports) - set(plain.reports)
+    assert added == {"invariance"}
+    names = [phase.name for phase in invariant.phases()]
+    assert [name for name in names if name != "invariance"] == [phase.name for phase in plain.phases()]
+    assert {phase.name: phase.trains for phase in invariant.phases()}["invariance"] == ("encoder",)
+    assert cls.from_config(invariant.get_config()).invariance == invariant.invariance
+
+
+def test_invariance_without_a_distortion_is_the_entropy_of_sure_categories():
+    model = ClusteringAAE(SHAPE, 2, clusters=4, **MLP, seed=0, invariance={})
+    batch = Batch(tf.constant(images_of(64)), None, None, None)
+    category = np.asarray(model.classify(images_of(64)))
+    joint = category.T @ category / 64
+    marginal = joint.sum(axis=0)
+    expected = np.sum(joint * np.log(joint / np.outer(marginal, marginal)))
+    assert float(model.invariance_loss(batch, True)["invariance"]) == pytest.approx(-expected, rel=1e-3)
+
+
+def test_training_finds_categories_that_a_distortion_leaves():
+    """Bars, upright or level, that move by up to two pixels."""
+    bars = np.zeros((256, *SHAPE), np.float32)
+    for row, place in enumerate(np.random.default_rng(0).integers(1, 7, len(bars))):
+        bars[(row, slice(None), place) if row % 2 else (row, place)] = 1.0
+    model = ClusteringAAE(SHAPE, 2, clusters=2, **MLP, seed=0, invariance={"pixels": 2.0})
+    moves = {phase.name: {"class_name": "Adam", "config": {"learning_rate": 0.01}} for phase in model.phases()}
+    model.compile(moves, jit_compile=False)
+    history = model.fit(bars, batch_size=64, epochs=25, verbose=0).history["invariance"]
+    assert history[0] > -0.05
+    assert history[-1] < -0.2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"), [({"turn": 1.0}, "extra inputs"), ({"pixels": -1.0}, "greater than or equal")]
+)
+def test_invariance_to_what_no_distortion_is(wrong, says):
+    with pytest.raises(InputError, match=f"ClusteringAAE: invariance.*{says}"):
+        ClusteringAAE(SHAPE, 2, clusters=3, **MLP, invariance=wrong)
+
+
 # === Precision ===
 
 

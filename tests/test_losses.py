@@ -1,5 +1,7 @@
 """Losses against values worked out by hand, and the mistakes of earlier implementations."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,3 +56,39 @@ def test_the_generator_does_not_saturate():
 
 def test_accuracy():
     assert float(losses.discriminator_accuracy(tf.constant([1.0, -1.0]), tf.constant([-1.0, -1.0]))) == 0.75
+
+
+HALF = [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "nats"),
+    [
+        (np.eye(4), np.eye(4), math.log(4)),  # views agree, on categories that are used alike
+        (np.eye(4)[[0] * 4], np.eye(4)[[0] * 4], 0.0),  # they agree because there is one
+        (np.full([4, 4], 0.25), np.full([4, 4], 0.25), 0.0),  # on nothing
+        (np.eye(4)[[0, 1, 0, 1]], np.eye(4)[[0, 0, 1, 1]], 0.0),  # each is sure, of something else
+        (HALF, HALF, math.log(2)),  # they know in which half they are
+    ],
+)
+def test_invariance_is_minus_the_mutual_information_of_two_views(first, second, nats):
+    first, second = (np.asarray(view, np.float32) for view in (first, second))
+    assert float(losses.invariance(first, second)) == pytest.approx(-nats, abs=1e-6)
+
+
+def test_invariance_has_the_gradient_of_the_mutual_information():
+    """Of the whole of it, logarithms included, which the loss holds still."""
+    logits = tf.constant(np.random.default_rng(0).normal(size=[2, 7, 3]), tf.float32)
+
+    def mutual_information(first, second):
+        joint = tf.einsum("ni,nj->ij", first, second) / 7
+        joint = (joint + tf.transpose(joint)) / 2
+        marginal = tf.reduce_sum(joint, axis=0)
+        return tf.reduce_sum(joint * tf.math.log(joint / (marginal[:, None] * marginal[None])))
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        loss = losses.invariance(*tf.unstack(tf.nn.softmax(logits)))
+        expected = -mutual_information(*tf.unstack(tf.nn.softmax(logits)))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-3)
+    np.testing.assert_allclose(tape.gradient(loss, logits), tape.gradient(expected, logits), atol=1e-7)

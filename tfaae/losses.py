@@ -148,6 +148,27 @@ def _mean_of_known(each: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(known * each), replicas.fair(tf.reduce_sum(known), known))
 
 
+def invariance(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """-I(y; y'), minus the mutual information of the categories of two views of an image (Ji et al. 2019, eq. 3).
+
+    Views that agree, on categories that are used alike, have the most: ln k. Views that agree because there is one
+    category have none.
+
+    Args:
+        first, second: `[n, k]` probabilities q(y | x) and q(y | x').
+    Returns:
+        Scalar, nats, at least -ln k and at most 0.
+    """
+    count = tf.cast(tf.shape(first)[0], first.dtype)
+    here = tf.math.divide_no_nan(tf.matmul(first, second, transpose_a=True), count)
+    here = (here + tf.transpose(here)) / 2  # neither view comes first
+    # of the whole batch. No gradient is lost: all of I's through the logarithms is that of a total, which stays 1
+    joint = tf.stop_gradient(replicas.mean_of_means(here, first))
+    marginal = tf.reduce_sum(joint, axis=0)
+    independent = marginal[:, None] * marginal
+    return -tf.reduce_sum(here * (tf.math.log(joint + 1e-12) - tf.math.log(independent + 1e-12)))
+
+
 def head_separation(heads: tf.Tensor, margin: float) -> tf.Tensor:
     """sum over pairs of max(0, margin - |w_i - w_j|), for `[m, d]` cluster heads (Makhzani et al. 2015, section 7)."""
     count = heads.shape[0]

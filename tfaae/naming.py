@@ -31,6 +31,8 @@ def arguments(thing: object) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if hasattr(value, "get_config"):
         return value.get_config()
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump()
     return list(value) if isinstance(value, tuple) else value
 
 

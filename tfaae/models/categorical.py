@@ -6,7 +6,8 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfaae import losses, priors
+from tfaae import distortion, losses, priors
+from tfaae.config import DistortionConfig
 from tfaae.errors import InputError, above_zero, not_negative
 from tfaae.models.adversarial import AdversarialAutoencoder
 from tfaae.models.base import Batch, Phase, Terms, register
@@ -29,13 +30,28 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
     Args:
         latent_dim: d, length of the style.
         style_std: deviation of the style's prior.
+        invariance: limits of distortions, `{pixels, degrees, scale, shear}`, that are to leave y as it is: a last phase
+            raises the mutual information of the categories of an image and of a distorted view of it (Ji et al. 2019).
+            It is newer than the paper. None: no such phase.
         kwargs: of `AdversarialAutoencoder` and `LatentModel`.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent_dim: int, *, style_std: float = 1.0, **kwargs):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        style_std: float = 1.0,
+        invariance: DistortionConfig | None = None,
+        **kwargs,
+    ):
+        if invariance is not None:
+            invariance = distortion.limits(f"{type(self).__name__}: invariance", invariance)
+            self.reports = (*self.reports, "invariance")
         super().__init__(image_shape, latent_dim, **kwargs)
         above_zero(type(self).__name__, style_std=style_std)
         self.style_std = style_std
+        self.invariance = invariance
 
     def make_networks(self, categories: int) -> None:
         """Called by a constructor that knows k, the number of categories."""
@@ -89,6 +105,16 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
             Phase("discriminator", self.discriminator_loss, both, codes),
             Phase("generator", self.generator_loss, ("encoder",), codes),
         )
+
+    def invariances(self) -> tuple[Phase, ...]:
+        """The phase that `invariance` asks for."""
+        return () if self.invariance is None else (Phase("invariance", self.invariance_loss, ("encoder",)),)
+
+    def invariance_loss(self, batch: Batch, training: bool) -> Terms:
+        """-I(y; y') of images and views of them, from one pass: batch normalisation sees both as one batch."""
+        views = distortion.view(batch.images, self.invariance, self.seeds.stateless())
+        _, category, _ = self.encoder.with_logits(tf.concat([batch.images, views], axis=0), training=training)
+        return {"invariance": losses.invariance(*tf.split(category, 2))}
 
     def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
         """-log p(x | y, z); y is the softmax itself."""
@@ -158,6 +184,7 @@ class SemiSupervisedAAE(TwoCodes):
             Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")),
             *self.adversaries(),
             Phase("classification", self.classification_loss, ("encoder",)),
+            *self.invariances(),
         )
 
     def reconstruction_loss(self, batch, training):
@@ -193,7 +220,8 @@ class ClusteringAAE(TwoCodes):
         self.average("encoder", "decoder")
 
     def phases(self):
-        return (Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder")), *self.adversaries())
+        reconstruction = Phase("reconstruction", self.reconstruction_loss, ("encoder", "decoder"))
+        return (reconstruction, *self.adversaries(), *self.invariances())
 
 
 @register
@@ -250,6 +278,7 @@ class DimensionReductionAAE(TwoCodes):
         found = [Phase("reconstruction", self.reconstruction_loss, moved), *self.adversaries()]
         if self.labels:
             found.append(Phase("classification", self.classification_loss, ("encoder",)))
+        found += self.invariances()
         if self.fixed_heads is None:
             found.append(Phase("separation", self.separation_loss, ("cluster_heads",)))
         return tuple(found)
