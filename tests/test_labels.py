@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cases import CASES, CONV, MLP
-from tfaae import building, config, data, losses
+from tfaae import building, config, data, distortion, losses
 from tfaae.config import DataConfig
 from tfaae.errors import InputError
 from tfaae.models import AAE, ClusteringAAE, DimensionReductionAAE, SemiSupervisedAAE, SupervisedAAE
@@ -366,6 +366,20 @@ def test_invariance_without_a_distortion_is_the_entropy_of_sure_categories():
     assert float(model.invariance_loss(batch, True)["invariance"]) == pytest.approx(-expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(("cls", "extra"), TWO_CODES)
+def test_views_take_their_images_category_and_share_information_where_no_label_does(cls, extra):
+    model = cls(SHAPE, 2, **extra, **MLP, seed=0, initial_std=1.0, invariance={"pixels": 3.0})
+    batch = Batch(tf.constant(images_of(32)), None, None, None)
+    seed = tf.constant([1, 2])
+    views = distortion.view(batch.images, model.invariance, seed)
+    (first, p, _), (second, q, _) = model.encoder.with_logits(batch.images), model.encoder.with_logits(views)
+    expected = losses.divergence(first, second) if model.classes else losses.shared_information(p, q)
+    with model.seeds.given(seed):
+        found = model.invariance_loss(batch, True)["invariance"]
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+    assert abs(float(found)) > 0.01
+
+
 def test_training_finds_categories_that_a_distortion_leaves():
     """Bars, upright or level, that move by up to two pixels."""
     bars = np.zeros((256, *SHAPE), np.float32)
@@ -374,9 +388,9 @@ def test_training_finds_categories_that_a_distortion_leaves():
     model = ClusteringAAE(SHAPE, 2, clusters=2, **MLP, seed=0, invariance={"pixels": 2.0})
     moves = {phase.name: {"class_name": "Adam", "config": {"learning_rate": 0.01}} for phase in model.phases()}
     model.compile(moves, jit_compile=False)
-    history = model.fit(bars, batch_size=64, epochs=25, verbose=0).history["invariance"]
+    history = model.fit(bars, batch_size=64, epochs=30, verbose=0).history["invariance"]
     assert history[0] > -0.05
-    assert history[-1] < -0.2
+    assert history[-1] < -0.15
 
 
 @pytest.mark.parametrize(

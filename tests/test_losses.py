@@ -71,12 +71,12 @@ HALF = [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
         (HALF, HALF, math.log(2)),  # they know in which half they are
     ],
 )
-def test_invariance_is_minus_the_mutual_information_of_two_views(first, second, nats):
+def test_shared_information_is_minus_that_of_two_views(first, second, nats):
     first, second = (np.asarray(view, np.float32) for view in (first, second))
-    assert float(losses.invariance(first, second)) == pytest.approx(-nats, abs=1e-6)
+    assert float(losses.shared_information(first, second)) == pytest.approx(-nats, abs=1e-6)
 
 
-def test_invariance_has_the_gradient_of_the_mutual_information():
+def test_shared_information_has_the_gradient_of_the_mutual_information():
     """Of the whole of it, logarithms included, which the loss holds still."""
     logits = tf.constant(np.random.default_rng(0).normal(size=[2, 7, 3]), tf.float32)
 
@@ -88,7 +88,19 @@ def test_invariance_has_the_gradient_of_the_mutual_information():
 
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
-        loss = losses.invariance(*tf.unstack(tf.nn.softmax(logits)))
+        loss = losses.shared_information(*tf.unstack(tf.nn.softmax(logits)))
         expected = -mutual_information(*tf.unstack(tf.nn.softmax(logits)))
     assert float(loss) == pytest.approx(float(expected), rel=1e-3)
     np.testing.assert_allclose(tape.gradient(loss, logits), tape.gradient(expected, logits), atol=1e-7)
+
+
+def test_divergence_moves_views_towards_their_images_alone():
+    images, views = tf.constant([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]), tf.constant([[2.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
+    with tf.GradientTape() as tape:
+        tape.watch([images, views])
+        loss = losses.divergence(images, views)
+    p, q = np.exp([0, 1, 2]) / np.sum(np.exp([0, 1, 2])), np.exp([2, 1, 0]) / np.sum(np.exp([2, 1, 0]))
+    assert float(loss) == pytest.approx(np.sum(p * np.log(p / q)) / 2, rel=1e-6)
+    still, moved = tape.gradient(loss, [images, views])
+    assert still is None
+    np.testing.assert_allclose(moved, [(q - p) / 2, np.zeros(3)], atol=1e-6)

@@ -148,7 +148,19 @@ def _mean_of_known(each: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(known * each), replicas.fair(tf.reduce_sum(known), known))
 
 
-def invariance(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+def divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """E KL(q(y | x) || q(y | x')): views are to say what their images say, which stand still (Miyato et al. 2018, VAT).
+
+    Args:
+        first, second: `[n, k]` logits of images and of views of them.
+    Returns:
+        Scalar, nats, at least 0.
+    """
+    told = tf.stop_gradient(tf.nn.log_softmax(first))
+    return tf.reduce_mean(tf.reduce_sum(tf.exp(told) * (told - tf.nn.log_softmax(second)), axis=-1))
+
+
+def shared_information(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """-I(y; y'), minus the mutual information of the categories of two views of an image (Ji et al. 2019, eq. 3).
 
     Views that agree, on categories that are used alike, have the most: ln k. Views that agree because there is one

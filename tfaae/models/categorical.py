@@ -31,8 +31,9 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
         latent_dim: d, length of the style.
         style_std: deviation of the style's prior.
         invariance: limits of distortions, `{pixels, degrees, scale, shear}`, that are to leave y as it is: a last phase
-            raises the mutual information of the categories of an image and of a distorted view of it (Ji et al. 2019).
-            It is newer than the paper. None: no such phase.
+            teaches a distorted view of each image the image's category; without labels, by which all images could be
+            one category, it raises the mutual information of the two (Ji et al. 2019). It is newer than the paper.
+            None: no such phase.
         kwargs: of `AdversarialAutoencoder` and `LatentModel`.
     """
 
@@ -111,10 +112,18 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
         return () if self.invariance is None else (Phase("invariance", self.invariance_loss, ("encoder",)),)
 
     def invariance_loss(self, batch: Batch, training: bool) -> Terms:
-        """-I(y; y') of images and views of them, from one pass: batch normalisation sees both as one batch."""
+        """E KL(q(y | x) || q(y | x')), x' a view of x; where no label tells categories apart, -I(y; y').
+
+        One pass: batch normalisation sees both as one batch.
+        """
         views = distortion.view(batch.images, self.invariance, self.seeds.stateless())
-        _, category, _ = self.encoder.with_logits(tf.concat([batch.images, views], axis=0), training=training)
-        return {"invariance": losses.invariance(*tf.split(category, 2))}
+        logits, category, _ = self.encoder.with_logits(tf.concat([batch.images, views], axis=0), training=training)
+        loss = (
+            losses.divergence(*tf.split(logits, 2))
+            if self.classes
+            else losses.shared_information(*tf.split(category, 2))
+        )
+        return {"invariance": loss}
 
     def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
         """-log p(x | y, z); y is the softmax itself."""
