@@ -160,25 +160,16 @@ def divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_sum(tf.exp(told) * (told - tf.nn.log_softmax(second)), axis=-1))
 
 
-def shared_information(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """-I(y; y'), minus the mutual information of the categories of two views of an image (Ji et al. 2019, eq. 3).
+def imbalance(probabilities: tf.Tensor) -> tf.Tensor:
+    """KL(q(y) || Cat(1 / k)), q(y) the mean of `[n, k]` probabilities: 0 where categories are used alike, at most ln k.
 
-    Views that agree, on categories that are used alike, have the most: ln k. Views that agree because there is one
-    category have none.
-
-    Args:
-        first, second: `[n, k]` probabilities q(y | x) and q(y | x').
-    Returns:
-        Scalar, nats, at least -ln k and at most 0.
+    (ln k less the entropy of the marginal; Hu et al. 2017, eq. 7, raise that.)
     """
-    count = tf.cast(tf.shape(first)[0], first.dtype)
-    here = tf.math.divide_no_nan(tf.matmul(first, second, transpose_a=True), count)
-    here = (here + tf.transpose(here)) / 2  # neither view comes first
-    # of the whole batch. No gradient is lost: all of I's through the logarithms is that of a total, which stays 1
-    joint = tf.stop_gradient(replicas.mean_of_means(here, first))
-    marginal = tf.reduce_sum(joint, axis=0)
-    independent = marginal[:, None] * marginal
-    return -tf.reduce_sum(here * (tf.math.log(joint + 1e-12) - tf.math.log(independent + 1e-12)))
+    here = tf.reduce_mean(probabilities, axis=0)
+    # of the whole batch. No gradient is lost: that through the logarithm is of a total, which stays 1
+    marginal = tf.stop_gradient(replicas.mean_of_means(here, probabilities))
+    k = tf.cast(tf.shape(probabilities)[1], here.dtype)
+    return tf.reduce_sum(here * tf.math.log(k * marginal + 1e-12))
 
 
 def head_separation(heads: tf.Tensor, margin: float) -> tf.Tensor:

@@ -31,9 +31,8 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
         latent_dim: d, length of the style.
         style_std: deviation of the style's prior.
         invariance: limits of distortions, `{pixels, degrees, scale, shear}`, that are to leave y as it is: a last phase
-            teaches a distorted view of each image the image's category; without labels, by which all images could be
-            one category, it raises the mutual information of the two (Ji et al. 2019). It is newer than the paper.
-            None: no such phase.
+            teaches a distorted view of each image the image's category and, without labels, to use categories alike
+            (Hu et al. 2017). It is newer than the paper. None: no such phase.
         kwargs: of `AdversarialAutoencoder` and `LatentModel`.
     """
 
@@ -112,17 +111,15 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
         return () if self.invariance is None else (Phase("invariance", self.invariance_loss, ("encoder",)),)
 
     def invariance_loss(self, batch: Batch, training: bool) -> Terms:
-        """E KL(q(y | x) || q(y | x')), x' a view of x; where no label tells categories apart, -I(y; y').
+        """E KL(q(y | x) || q(y | x')), x' a view of x; without labels KL(q(y) || p(y)) besides.
 
-        One pass: batch normalisation sees both as one batch.
+        One pass: batch normalisation sees images and views as one batch.
         """
         views = distortion.view(batch.images, self.invariance, self.seeds.stateless())
         logits, category, _ = self.encoder.with_logits(tf.concat([batch.images, views], axis=0), training=training)
-        loss = (
-            losses.divergence(*tf.split(logits, 2))
-            if self.classes
-            else losses.shared_information(*tf.split(category, 2))
-        )
+        loss = losses.divergence(*tf.split(logits, 2))
+        if not self.classes:  # all images in one category would be as invariant
+            loss += losses.imbalance(category)
         return {"invariance": loss}
 
     def reconstruction_loss(self, batch: Batch, training: bool) -> Terms:
