@@ -58,39 +58,28 @@ def test_accuracy():
     assert float(losses.discriminator_accuracy(tf.constant([1.0, -1.0]), tf.constant([-1.0, -1.0]))) == 0.75
 
 
-HALF = [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
-
-
 @pytest.mark.parametrize(
-    ("first", "second", "nats"),
+    ("probabilities", "nats"),
     [
-        (np.eye(4), np.eye(4), math.log(4)),  # views agree, on categories that are used alike
-        (np.eye(4)[[0] * 4], np.eye(4)[[0] * 4], 0.0),  # they agree because there is one
-        (np.full([4, 4], 0.25), np.full([4, 4], 0.25), 0.0),  # on nothing
-        (np.eye(4)[[0, 1, 0, 1]], np.eye(4)[[0, 0, 1, 1]], 0.0),  # each is sure, of something else
-        (HALF, HALF, math.log(2)),  # they know in which half they are
+        (np.eye(4), 0.0),  # sure, and used alike
+        (np.full([3, 4], 0.25), 0.0),  # unsure, and used alike
+        (np.eye(4)[[2, 2, 2]], math.log(4)),
+        (np.eye(4)[[0, 1]], math.log(2)),
     ],
 )
-def test_shared_information_is_minus_that_of_two_views(first, second, nats):
-    first, second = (np.asarray(view, np.float32) for view in (first, second))
-    assert float(losses.shared_information(first, second)) == pytest.approx(-nats, abs=1e-6)
+def test_imbalance_is_the_divergence_of_the_mean_from_equal_use(probabilities, nats):
+    assert float(losses.imbalance(np.asarray(probabilities, np.float32))) == pytest.approx(nats, abs=1e-6)
 
 
-def test_shared_information_has_the_gradient_of_the_mutual_information():
-    """Of the whole of it, logarithms included, which the loss holds still."""
-    logits = tf.constant(np.random.default_rng(0).normal(size=[2, 7, 3]), tf.float32)
-
-    def mutual_information(first, second):
-        joint = tf.einsum("ni,nj->ij", first, second) / 7
-        joint = (joint + tf.transpose(joint)) / 2
-        marginal = tf.reduce_sum(joint, axis=0)
-        return tf.reduce_sum(joint * tf.math.log(joint / (marginal[:, None] * marginal[None])))
-
+def test_imbalance_has_its_whole_gradient():
+    """That through the logarithm too, which the loss holds still."""
+    logits = tf.constant(np.random.default_rng(0).normal(size=[7, 3]), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(logits)
-        loss = losses.shared_information(*tf.unstack(tf.nn.softmax(logits)))
-        expected = -mutual_information(*tf.unstack(tf.nn.softmax(logits)))
-    assert float(loss) == pytest.approx(float(expected), rel=1e-3)
+        loss = losses.imbalance(tf.nn.softmax(logits))
+        mean = tf.reduce_mean(tf.nn.softmax(logits), axis=0)
+        expected = tf.reduce_sum(mean * tf.math.log(3 * mean))
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     np.testing.assert_allclose(tape.gradient(loss, logits), tape.gradient(expected, logits), atol=1e-7)
 
 
