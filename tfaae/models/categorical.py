@@ -243,6 +243,8 @@ class DimensionReductionAAE(TwoCodes):
         labels: whether cluster k is label k, learned from the labelled images; else no label is used.
         margin: eta, the least distance of two heads that costs nothing.
         fixed_heads: heads are this number, 10 in the paper, times the corners of R^d, d = m; None: they are learned.
+        still_categories: reconstruction does not move y. In a few dimensions it would: each head is a place for images
+            that look alike, whatever they are.
         kwargs: of `TwoCodes`, `AdversarialAutoencoder` and `LatentModel`.
     """
 
@@ -257,6 +259,7 @@ class DimensionReductionAAE(TwoCodes):
         labels: bool = False,
         margin: float = 5.0,
         fixed_heads: float | None = None,
+        still_categories: bool = False,
         **kwargs,
     ):
         check_clusters("DimensionReductionAAE", clusters)
@@ -270,7 +273,7 @@ class DimensionReductionAAE(TwoCodes):
         super().__init__(image_shape, latent_dim, **kwargs)
         self.make_networks(clusters)
         self.clusters, self.labels, self.margin, self.fixed_heads = clusters, labels, margin, fixed_heads
-        self.classes = clusters if labels else 0
+        self.classes, self.still_categories = clusters if labels else 0, still_categories
         self.cluster_heads = ClusterHeads(clusters, latent_dim, fixed_heads, self.seeds.for_initializer())
         self.prior = AroundHeads(self.cluster_heads, self.style_std)
         self.average("encoder", "decoder", "cluster_heads")
@@ -288,6 +291,14 @@ class DimensionReductionAAE(TwoCodes):
         if self.fixed_heads is None:
             found.append(Phase("separation", self.separation_loss, ("cluster_heads",)))
         return tuple(found)
+
+    def reconstruction_loss(self, batch, training):
+        if not self.still_categories:
+            return super().reconstruction_loss(batch, training)
+        category, style = self.encoder.split(self.codes(batch, training))
+        code = self.code(tf.concat([tf.stop_gradient(category), style], axis=-1))
+        logits = self.decoder(code, training=training)
+        return {"reconstruction": losses.reconstruction(batch.images, logits, self.likelihood)}
 
     def separation_loss(self, batch: Batch, training: bool) -> Terms:
         """sum over pairs of max(0, eta - |w_i - w_j|)."""
