@@ -115,7 +115,9 @@ CASES = {
         2,
         MLP | {"clusters": 3, "labels": True, "margin": 20.0, "ema": 0.9, "game": "lsgan"},
     ),
-    "reduction-fixed-heads": Case(DimensionReductionAAE, (8, 8, 1), 4, MLP | {"clusters": 4, "fixed_heads": 10.0}),
+    "reduction-fixed-heads": Case(
+        DimensionReductionAAE, (8, 8, 1), 4, MLP | {"clusters": 4, "fixed_heads": 10.0, "still_categories": True}
+    ),
     "vae": Case(VAE, (8, 8, 1), 4, {"units": [16], "prior": {"name": "Normal", "dim": 4}}),
     "iwae": Case(IWAE, (8, 8, 1), 4, {"units": [16], "activation": "tanh", "samples": 3}),
     "avb-residual": Case(

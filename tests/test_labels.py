@@ -356,6 +356,22 @@ def test_invariance_is_a_phase_of_the_encoder_where_it_is_asked_for(cls, extra):
     assert cls.from_config(invariant.get_config()).invariance == invariant.invariance
 
 
+@pytest.mark.parametrize("still", [True, False])
+def test_reconstruction_moves_still_categories_not_at_all(still):
+    model = CASES["reduction-labels"].build(still_categories=still, initial_std=0.3)
+    codes = next(layer for layer in model.encoder.network.layers if layer.name == "codes")
+    batch = Batch(tf.constant(images_of(8)), None, None, None)
+    with tf.GradientTape(persistent=True) as tape:
+        loss = model.reconstruction_loss(batch, True)["reconstruction"]
+    kernel, heads = (np.asarray(tape.gradient(loss, weight)) for weight in (codes.kernel, model.cluster_heads.heads))
+    category, style = kernel[:, :3], kernel[:, 3:]
+    assert np.any(style)
+    assert np.any(heads)
+    assert np.any(category) != still
+    plain = CASES["reduction-labels"].build(initial_std=0.3).reconstruction_loss(batch, True)["reconstruction"]
+    assert float(loss) == pytest.approx(float(plain), rel=1e-6)
+
+
 @pytest.mark.parametrize(("cls", "extra"), TWO_CODES)
 def test_views_take_their_images_category_and_clusters_are_used_alike(cls, extra):
     model = cls(SHAPE, 2, **extra, **MLP, seed=0, initial_std=1.0, invariance={"pixels": 3.0})

@@ -67,8 +67,8 @@ def _reduction(
         (Goal("test_error_percent", True, goal),),
         paper_value("test_error_percent", paper, None, where),
         public,
-        notes="The short preset has 500 units a layer and 12 epochs, the paper's 1,000 and 5,000; reconstruction does not "
-        "move its categories. " + INVARIANT,
+        notes="The short preset has 500 units a layer and 12 epochs, the paper's 1,000 and 5,000; reconstruction does "
+        "not move its categories. " + INVARIANT,
     )
 
 

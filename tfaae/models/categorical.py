@@ -293,12 +293,10 @@ class DimensionReductionAAE(TwoCodes):
         return tuple(found)
 
     def reconstruction_loss(self, batch, training):
-        if not self.still_categories:
-            return super().reconstruction_loss(batch, training)
-        category, style = self.encoder.split(self.codes(batch, training))
-        code = self.code(tf.concat([tf.stop_gradient(category), style], axis=-1))
-        logits = self.decoder(code, training=training)
-        return {"reconstruction": losses.reconstruction(batch.images, logits, self.likelihood)}
+        if self.still_categories:
+            category, style = self.encoder.split(self.codes(batch, training))
+            batch = batch._replace(codes=tf.concat([tf.stop_gradient(category), style], axis=-1))
+        return super().reconstruction_loss(batch, training)
 
     def separation_loss(self, batch: Batch, training: bool) -> Terms:
         """sum over pairs of max(0, eta - |w_i - w_j|)."""
