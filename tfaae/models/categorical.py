@@ -115,6 +115,7 @@ class TwoCodes(AdversarialAutoencoder, abc.ABC):
 
         One pass: batch normalisation sees images and views as one batch.
         """
+        assert self.invariance is not None
         views = distortion.view(batch.images, self.invariance, self.seeds.stateless())
         logits, category, _ = self.encoder.with_logits(tf.concat([batch.images, views], axis=0), training=training)
         loss = losses.divergence(*tf.split(logits, 2))
