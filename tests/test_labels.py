@@ -388,6 +388,7 @@ def test_views_take_their_images_category_and_clusters_are_used_alike(cls, extra
     assert float(found) == pytest.approx(float(expected), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_training_makes_categories_invariant():
     """Bars, upright or level, that move by up to two pixels: an untrained model is as unsure of all."""
     bars = np.zeros((256, *SHAPE), np.float32)
