@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.cases import CASES, FEW, few_by_default, fit
-from tfaae import priors, seeds
+from tfaae import distortion, priors, seeds
 
 MODES = {"eager": {"run_eagerly": True}, "graph": {"jit_compile": False}, "xla": {"jit_compile": True}}
 NOISELESS = [
@@ -27,9 +27,15 @@ def constant_draws(monkeypatch):
         count = tf.reduce_prod(shape)
         return tf.reshape(tf.linspace(-1.0, 1.0, count), shape)
 
+    def half(images):
+        return (1 + ramp([tf.shape(images)[0], distortion.DRAWS])) / 2
+
     monkeypatch.setattr(priors.Prior, "sample", lambda self, count, labels=None, *, seed: ramp([count, self.dim]))
     monkeypatch.setattr("tfaae.posteriors.tfd.MultivariateNormalDiag.sample", _mean_plus_ramp(ramp))
     monkeypatch.setattr(seeds.Seeds, "stateless", lambda self: seeds.fixed(0))
+    monkeypatch.setattr(
+        distortion, "view", lambda images, limits, seed: distortion.distort(images, half(images), limits)
+    )
 
 
 def _mean_plus_ramp(ramp):
