@@ -142,6 +142,20 @@ def parse(raw: dict[str, Any], source: str = "config") -> Config:
         raise InputError(f"{source}: {'; '.join(_problems(error))}") from None
 
 
+def differences(first: Config, second: Config) -> list[str]:
+    """The settings that two configs do not share, `model.units` say, sorted."""
+    one, other = (_flat(config.model_dump(mode="json")) for config in (first, second))
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    found: dict[str, Any] = {}
+    for key, value in section.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def expanded(path: str) -> Path:
     """A path of a config, `~` written out. Raises an InputError where there is no such home."""
     try:

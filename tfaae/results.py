@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
@@ -49,18 +48,7 @@ def _changed(record: Record, label: str, part: Part) -> list[str]:
         then = configs.Config.model_validate(record.config[label])
     except pydantic.ValidationError as error:  # a setting that is gone
         return sorted(".".join(map(str, line["loc"])) for line in error.errors())
-    old, new = (
-        _flat(config.model_dump(mode="json", exclude={"seed": True, "train": {"xla"}})) for config in (then, now)
-    )
-    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
-    found: dict[str, Any] = {}
-    for name, setting in settings.items():
-        found |= _flat(setting, f"{prefix}{name}.") if isinstance(setting, dict) else {prefix + name: setting}
-    return found
+    return [name for name in configs.differences(then, now) if name not in ("seed", "train.xla")]
 
 
 def write() -> Path:

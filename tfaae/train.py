@@ -240,20 +240,11 @@ def _enter(model: StyleALAE, stage: Stage, images: int) -> None:
 
 
 def _check_same(config: Config, files: Run) -> None:
-    kept, asked = (_flat(one.model_dump(mode="json")) for one in (configs.load(files.config), _absolute(config)))
-    others = sorted(key for key in kept.keys() | asked.keys() if kept.get(key) != asked.get(key))
+    others = configs.differences(configs.load(files.config), _absolute(config))
     if others:
         raise InputError(
             f"{files.folder} holds a run of another config: {', '.join(others)}; choose another --out, or remove it"
         )
-
-
-def _flat(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    found: dict[str, Any] = {}
-    for key, value in section.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def _position(model: PhasedModel, plan: list[Stage], images: int) -> tuple[int, int]:
